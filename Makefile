@@ -1,0 +1,35 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.residet-installed
+# The pure-Python copy of detectron2 inside this wheel serves where detectron2 itself is not installed.
+LABGYM := labgym==3.1.2
+
+.PHONY: setup demo test lint format clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml Makefile
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("detectron2") is None)' || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python $(LABGYM)
+	$(BIN)/python tools/doctor.py
+	touch $@
+
+demo: setup
+	$(BIN)/python tools/demo.py --output output/demo
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) output *.egg-info

@@ -1,0 +1,159 @@
+"""Sets a run up, for pretraining and detection alike: config, output folder, log, seed, devices, processes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, launch
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+
+from backbones.errors import InputError
+
+log = logging.getLogger("residet")
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """detectron2's arguments: --config-file, --resume, --eval-only, --num-gpus, … and KEY VALUE overrides."""
+    parser = default_argument_parser(epilog=" ")
+    parser.description = description
+    parser.set_defaults(num_gpus=min(1, torch.cuda.device_count()))
+    return parser
+
+
+def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
+    """Merges a YAML file and KEY VALUE overrides into cfg.
+
+    Raises:
+        InputError: the file does not exist or is not YAML; a key is unknown (the nearest is suggested) or of another
+            type.
+    """
+    if config_file:
+        path = Path(config_file)
+        if not path.is_file():
+            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
+            hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+            raise InputError(f"{config_file}: no such config{hint}")
+        _merge(cfg, lambda: cfg.merge_from_file(config_file, allow_unsafe=False), config_file)
+    if len(opts) % 2:
+        raise InputError(f"overrides are KEY VALUE pairs, {opts[-1]!r} has no partner")
+    _merge(cfg, lambda: cfg.merge_from_list(opts), "command line")
+
+
+def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
+    try:
+        merge()
+    except (KeyError, AssertionError) as e:
+        words = str(e.args[0]).split()
+        key = words[-1] if words else ""
+        near = difflib.get_close_matches(key, _keys(cfg), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"{source}: {e.args[0]}{hint}") from e
+    except (ValueError, yaml.YAMLError, FileNotFoundError, AttributeError) as e:
+        raise InputError(f"{source}: {' '.join(str(e).split())}") from e
+
+
+def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in cfg.items():
+        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
+    return keys
+
+
+def choose_device(cfg: CfgNode) -> None:
+    """The CPU where there is no GPU, and no more workers than cores; refuses what cannot work there."""
+    cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+        raise InputError("SOLVER.AMP.ENABLED: mixed precision needs a GPU; set it to False")
+
+
+def check_output(output_dir: str, *, resume: bool, eval_only: bool) -> None:
+    """Keeps one run from writing over another.
+
+    Raises:
+        InputError: the folder holds a run and this one does not resume it, or it holds none to resume.
+    """
+    folder = Path(output_dir)
+    traces = [name for name in ("last_checkpoint", "metrics.json") if (folder / name).exists()]
+    if eval_only:
+        return
+    if resume and "last_checkpoint" not in traces:
+        raise InputError(f"--resume: {folder} holds no checkpoint to resume; check OUTPUT_DIR or leave --resume out")
+    if traces and not resume:
+        raise InputError(
+            f"OUTPUT_DIR: {folder} holds another run ({', '.join(traces)}); give --resume or another folder"
+        )
+
+
+def start_log(cfg: CfgNode, args: argparse.Namespace, title: str) -> None:
+    """Opens OUTPUT_DIR: the whole log in log.txt, the config in config.yaml, the essence on the console; seeds."""
+    output = Path(cfg.OUTPUT_DIR)
+    rank = comm.get_rank()
+    output.mkdir(parents=True, exist_ok=True)
+    if comm.is_main_process():
+        partial = output / "config.yaml.partial"
+        partial.write_text(cfg.dump())
+        partial.replace(output / "config.yaml")
+
+    file = logging.FileHandler(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
+    file.setFormatter(logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
+    console = logging.StreamHandler(sys.stdout)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    for name in ("residet", "detectron2", "fvcore"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = [file, console] if name == "residet" else [file]
+    log.info("%s → %s", title, output)
+    logging.getLogger("detectron2").info("Command line: %s\nConfig:\n%s", sys.argv, cfg.dump())
+    seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
+
+
+def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Runs `main(args)` in this process, in one of torchrun's, or in those that detectron2's `launch` starts.
+
+    Raises:
+        InputError: --num-gpus is more than there are.
+    """
+    if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        gpu = torch.cuda.is_available()
+        if gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=30))
+        comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+        try:
+            main(args)
+        finally:
+            torch.distributed.destroy_process_group()
+        return
+    if args.num_gpus > torch.cuda.device_count():
+        raise InputError(f"--num-gpus: {args.num_gpus} asked for, {torch.cuda.device_count()} found")
+    launch(main, max(args.num_gpus, 1), args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+
+
+def exit_code(run: Callable[[], object]) -> int:
+    """Runs a tool: 0, or 2 with one message where the user can mend it."""
+    try:
+        run()
+    except InputError as e:
+        # A DataLoader worker's error arrives with the worker's traceback around its message.
+        message = str(e).rsplit("InputError: ", 1)[-1].strip()
+    except FloatingPointError as e:
+        message = f"{' '.join(str(e).split())} Lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS, then --resume."
+    else:
+        return 0
+    print(f"error: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,120 @@
+"""Pretraining: cfg -> a trained classifier and its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch import nn
+
+from backbones.engine import Trainer, progress
+from backbones.errors import InputError
+from backbones.spec import get_spec
+from backbones.weights import check_arch, load_strict, read_weights
+from classification.config import set_iterations
+from classification.data import build_train_loader, build_val_loader, class_names, open_split
+from classification.evaluator import ErrorEvaluator
+from classification.model import Classifier
+
+log = logging.getLogger("residet")
+
+
+def prepare(cfg: CfgNode) -> None:
+    """Checks arch and data, and fills what follows from the data into cfg.
+
+    Raises:
+        InputError: the arch is unknown, the data is missing, empty or its splits differ.
+    """
+    get_spec(cfg.CLASSIFICATION.ARCH)
+    class_names(cfg)
+    set_iterations(cfg, len(open_split(cfg, "train")))
+
+
+class ClassificationTrainer(Trainer):
+    """detectron2's engine on a labelled folder."""
+
+    @classmethod
+    def build_model(cls, cfg) -> Classifier:
+        spec = get_spec(cfg.CLASSIFICATION.ARCH)
+        model = Classifier(spec, len(class_names(cfg)), cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
+        return model.to(torch.device(cfg.MODEL.DEVICE))
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        return progress(build_val_loader(cfg), desc=dataset_name, leave=False)
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name):
+        return ErrorEvaluator()
+
+    @classmethod
+    def metadata(cls, cfg) -> dict:
+        return {
+            "task": "classification",
+            "arch": cfg.CLASSIFICATION.ARCH,
+            "mean": list(cfg.MODEL.PIXEL_MEAN),
+            "std": list(cfg.MODEL.PIXEL_STD),
+            "channel_order": cfg.INPUT.FORMAT,
+            "classes": class_names(cfg),
+            # Lets a stock detectron2 project take this file as MODEL.WEIGHTS: names are matched by their ends.
+            "matching_heuristics": True,
+        }
+
+    @classmethod
+    def load_weights(cls, cfg, model: nn.Module) -> None:
+        if not cfg.MODEL.WEIGHTS:
+            return
+        weights = read_weights(cfg.MODEL.WEIGHTS)
+        if weights.task == "detection":
+            raise InputError(f"{weights.path}: holds a detector, pretraining takes a classifier")
+        check_arch(weights, cfg.CLASSIFICATION.ARCH)
+        head = []
+        if "fc.weight" not in weights.state or len(weights.state["fc.weight"]) != model.fc.out_features:
+            head = ["fc.weight", "fc.bias"]
+            log.info("classifier: re-initialised, %s has another number of classes", weights.path)
+        log.info("loaded %s from %s", load_strict(model, weights.state, weights.path, skip=head), weights.path)
+
+
+def evaluate(cfg: CfgNode) -> dict:
+    """Evaluates cfg.MODEL.WEIGHTS on the val split.
+
+    Raises:
+        InputError: there are no weights, or their classes are not the data's.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
+    weights = read_weights(cfg.MODEL.WEIGHTS)
+    names = tuple(class_names(cfg))
+    if weights.classes not in (None, names):
+        raise InputError(f"{weights.path}: its classes {weights.classes} are not those of the data {names}")
+    model = ClassificationTrainer.build_model(cfg)
+    check_arch(weights, cfg.CLASSIFICATION.ARCH)
+    load_strict(model, weights.state, weights.path)
+    return report(cfg, ClassificationTrainer.test(cfg, model))
+
+
+def train(cfg: CfgNode, resume: bool = False) -> dict:
+    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth and results.json."""
+    trainer = ClassificationTrainer(cfg)
+    trainer.resume_or_load(resume)
+    trainer.train()
+    return report(cfg, trainer._last_eval_results)
+
+
+def report(cfg: CfgNode, results: dict) -> dict:
+    """Prints the errors and writes them to OUTPUT_DIR/results.json."""
+    if not comm.is_main_process():
+        return {}
+    val = results["val"]
+    errors = ", ".join(f"{k.replace('_', ' ')} {v:.2f} %" for k, v in val.items() if k.endswith("error"))
+    log.info("%s on %d images: %s", cfg.CLASSIFICATION.ARCH, val["images"], errors)
+    Path(cfg.OUTPUT_DIR, "results.json").write_text(json.dumps(val, indent=2) + "\n")
+    return val

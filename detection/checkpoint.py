@@ -1,0 +1,86 @@
+"""Weights -> detector: a pretrained classifier's into backbone and C4 head, or another detector's."""
+
+from __future__ import annotations
+
+import logging
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from backbones.errors import InputError
+from backbones.registry import spec_of_builder
+from backbones.weights import Weights, check_arch, load_strict, read_weights
+
+log = logging.getLogger("residet")
+
+# What depends on the number of classes in detectron2's Faster R-CNN and RetinaNet.
+_CLASS_LAYERS = ("box_predictor.", "head.cls_score.")
+
+
+def take_preprocessing(cfg: CfgNode) -> None:
+    """Sets the preprocessing in cfg to that of MODEL.WEIGHTS, and for a detector its classes where none are given."""
+    weights = read_weights(cfg.MODEL.WEIGHTS)
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = list(weights.mean), list(weights.std)
+    cfg.INPUT.FORMAT = weights.channel_order
+    if _is_detector(weights) and weights.classes and not cfg.DATASETS.TRAIN:
+        cfg.DATASETS.CLASSES = weights.classes
+
+
+def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None:
+    """Fills `model` from cfg.MODEL.WEIGHTS, strictly.
+
+    A classifier fills the backbone, and its last stage a C4 head. A detector fills everything; where its classes are
+    not the data's and the model is to be trained, the layers that depend on them stay as initialised.
+
+    Raises:
+        InputError: the weights do not fit, or evaluation is wanted of weights that hold no trained detector of the
+            data's classes.
+    """
+    weights = read_weights(cfg.MODEL.WEIGHTS)
+    check_arch(weights, spec_of_builder(cfg.MODEL.BACKBONE.NAME).name)
+    if _is_detector(weights):
+        state, skip = weights.state, _new_classes(cfg, model, weights, for_training)
+    elif for_training:
+        state = _classifier_state(model, weights)
+        skip = [k for k in model.state_dict() if not k.startswith(("backbone.bottom_up.", "roi_heads.res5."))]
+        if not hasattr(model.backbone, "bottom_up"):
+            skip = [k for k in skip if not k.startswith("backbone.")]
+    else:
+        raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
+    log.info("loaded %s from %s", load_strict(model, state, weights.path, skip), weights.path)
+
+
+def _is_detector(weights: Weights) -> bool:
+    return weights.task == "detection" or any(k.startswith("backbone.") for k in weights.state)
+
+
+def _classifier_state(model: nn.Module, weights: Weights) -> dict:
+    """The network's parameters under the detector's names; without `fc`, and without stage 5 where nothing takes it."""
+    prefix = "backbone.bottom_up." if hasattr(model.backbone, "bottom_up") else "backbone."
+    stages = getattr(model.backbone, "bottom_up", model.backbone).stage_names
+    state = {}
+    for key, value in weights.state.items():
+        if key.startswith("fc."):
+            continue
+        if key.startswith("layer4.") and "res5" not in stages:
+            if hasattr(model.roi_heads, "res5"):
+                state["roi_heads.res5." + key.removeprefix("layer4.")] = value
+        else:
+            state[prefix + key] = value
+    return state
+
+
+def _new_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_training: bool) -> list[str]:
+    """Names of the layers to leave as initialised, since the weights know other classes."""
+    layers = [k for k in model.state_dict() if any(layer in k for layer in _CLASS_LAYERS)]
+    same = weights.classes == tuple(cfg.DATASETS.CLASSES)
+    if weights.classes is None:
+        same = all(k in weights.state and weights.state[k].shape == model.state_dict()[k].shape for k in layers)
+    if same:
+        return []
+    known = f"{len(weights.classes)} classes {list(weights.classes)}" if weights.classes else "other classes"
+    data = f"{len(cfg.DATASETS.CLASSES)} classes {list(cfg.DATASETS.CLASSES)}"
+    if not for_training:
+        raise InputError(f"{weights.path}: was trained for {known}, the data has {data}; evaluate on matching data")
+    log.warning("%s: was trained for %s, the data has %s: box predictor re-initialised", weights.path, known, data)
+    return layers

@@ -1,0 +1,156 @@
+"""COCO JSON -> detectron2's dataset dicts, and back for evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from detectron2.structures import BoxMode
+
+from backbones.errors import InputError
+from detection.defects import Defects, clean_box
+
+
+def load_coco(
+    path: Path, images: Path | None, classes: tuple[str, ...], defects: Defects
+) -> tuple[list[dict], tuple[str, ...]]:
+    """Reads an annotation file.
+
+    Args:
+        images: folder of the images; None looks for it beside the file (see `find_images`).
+        classes: names in the order of the category ids; empty takes the file's, in the order of their ids.
+        defects: filled with what was mended.
+
+    Returns:
+        dataset dicts, whose annotations also carry `area`, and the class names.
+
+    Raises:
+        InputError: the file is broken, its ids do not match, a category or an image is missing; the message says which.
+    """
+    content = _read(path)
+    names = {c["id"]: c["name"] for c in _entries(path, content, "categories", ("id", "name"))}
+    if not names:
+        raise InputError(f"{path}: `categories` is empty")
+    classes = classes or tuple(names[i] for i in sorted(names))
+    unknown = [n for n in names.values() if n not in classes]
+    if unknown:
+        raise InputError(f"{path}: category {unknown[0]!r} is none of the training classes {list(classes)}")
+
+    entries = _entries(path, content, "images", ("id", "file_name", "width", "height"))
+    if not entries:
+        raise InputError(f"{path}: `images` is empty")
+    folder = find_images(path, entries[0]["file_name"]) if images is None else images
+    records = {}
+    for entry in entries:
+        file = folder / entry["file_name"]
+        if entry["id"] in records:
+            raise InputError(f"{path}: image id {entry['id']} is given twice")
+        if not file.is_file():
+            raise InputError(f"{file}: missing, but named in {path}; name the images' folder as {path.name}:DIR")
+        records[entry["id"]] = {
+            "file_name": str(file),
+            "image_id": entry["id"],
+            "width": int(entry["width"]),
+            "height": int(entry["height"]),
+            "annotations": [],
+        }
+    for entry in _entries(path, content, "annotations", ("image_id", "category_id", "bbox")):
+        _add_annotation(path, entry, records, names, classes, defects)
+    return list(records.values()), classes
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: no such annotation file") from e
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: broken JSON ({e})") from e
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no object with `images`, `annotations` and `categories`")
+    return content
+
+
+def _entries(path: Path, content: dict, key: str, fields: tuple[str, ...]) -> list[dict]:
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: has no list `{key}`; it is no COCO detection annotation")
+    for i, entry in enumerate(entries):
+        missing = [f for f in fields if not isinstance(entry, dict) or f not in entry]
+        if missing:
+            raise InputError(f"{path}: {key}[{i}] lacks `{missing[0]}`")
+    return entries
+
+
+def _add_annotation(path, entry, records, names, classes, defects: Defects) -> None:
+    where = f"{path.name}, annotation {entry.get('id', '?')}"
+    if entry["image_id"] not in records:
+        raise InputError(f"{where}: image_id {entry['image_id']} is not in `images`")
+    if entry["category_id"] not in names:
+        raise InputError(f"{where}: category_id {entry['category_id']} is not in `categories`")
+    record = records[entry["image_id"]]
+    try:
+        x, y, w, h = (float(v) for v in entry["bbox"])
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{where}: bbox {entry['bbox']} is not [x, y, width, height]") from e
+    box = clean_box([x, y, x + w, y + h], record["width"], record["height"], defects, where)
+    if box is None:
+        return
+    record["annotations"].append(
+        {
+            "bbox": box,
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "category_id": classes.index(names[entry["category_id"]]),
+            "iscrowd": int(entry.get("iscrowd", 0)),
+            # COCO's size classes go by the area of the mask, where there is one.
+            "area": float(entry.get("area") or (box[2] - box[0]) * (box[3] - box[1])),
+        }
+    )
+
+
+def find_images(path: Path, first: str) -> Path:
+    """The folder in which the image `first` lies, of those that are usual for the annotation file `path`.
+
+    Raises:
+        InputError: it lies in none of them.
+    """
+    split = path.stem.removeprefix("instances_")
+    up = path.parent.parent
+    candidates = (path.parent, up / split, up / "images" / split, up / "images", path.parent / "images", up)
+    for folder in candidates:
+        if (folder / first).is_file():
+            return folder
+    raise InputError(
+        f"{path}: found its image {first} in none of {', '.join(map(str, candidates))}; "
+        f"name the folder as {path.name}:DIR"
+    )
+
+
+def write_coco(records: list[dict], classes: tuple[str, ...], path: Path) -> None:
+    """Writes dataset dicts as the truth that pycocotools evaluates against; category ids are indices into `classes`."""
+    annotations = []
+    for record in records:
+        for a in record["annotations"]:
+            x0, y0, x1, y1 = a["bbox"]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,  # pycocotools takes id 0 for "no match"
+                    "image_id": record["image_id"],
+                    "category_id": a["category_id"],
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": a.get("area", (x1 - x0) * (y1 - y0)),
+                    "iscrowd": a["iscrowd"],
+                }
+            )
+    content = {
+        "info": {},
+        "images": [
+            {"id": r["image_id"], "file_name": r["file_name"], "width": r["width"], "height": r["height"]}
+            for r in records
+        ],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
+        "annotations": annotations,
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content))
+    partial.replace(path)

@@ -1,0 +1,121 @@
+"""PASCAL VOC layout -> detectron2's dataset dicts: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from detectron2.structures import BoxMode
+from PIL import Image, UnidentifiedImageError
+
+from backbones.errors import InputError
+from detection.defects import MISSING_DIFFICULT, NO_AREA, Defects, clean_box
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def is_voc(root: Path) -> bool:
+    return (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir()
+
+
+def voc_splits(root: Path) -> list[str]:
+    """Names of the splits that ImageSets/Main lists (not those of one class, as VOC has them: `cat_train`)."""
+    names = sorted(p.stem for p in (root / "ImageSets" / "Main").glob("*.txt"))
+    return [n for n in names if n.rsplit("_", 1)[-1] == n]
+
+
+def load_voc(root: Path, split: str, classes: tuple[str, ...], defects: Defects) -> tuple[list[dict], tuple[str, ...]]:
+    """Reads a split.
+
+    Args:
+        classes: names in the order of the category ids; empty takes those found, sorted.
+        defects: filled with what was mended.
+
+    Returns:
+        dataset dicts, whose annotations also carry `difficult` (0 or 1), and the class names. Boxes are continuous:
+        VOC's pixel indices are 1-based and inclusive, so a whole image of 1, 1, W, H becomes 0, 0, W, H.
+
+    Raises:
+        InputError: a file is missing or broken, or has a class that is not in `classes`; the message names it.
+    """
+    listing = root / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        raise InputError(f"{listing}: no such split; {root} has {', '.join(voc_splits(root)) or 'none'}")
+    ids = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+    if not ids:
+        raise InputError(f"{listing}: lists no image")
+    records = [_read_record(root, image_id, defects) for image_id in ids]
+    found = {a["category"] for r in records for a in r["annotations"]}
+    classes = classes or tuple(sorted(found))
+    unknown = sorted(found - set(classes))
+    if unknown:
+        raise InputError(f"{listing}: class {unknown[0]!r} is none of the training classes {list(classes)}")
+    for record in records:
+        for annotation in record["annotations"]:
+            annotation["category_id"] = classes.index(annotation.pop("category"))
+    return records, classes
+
+
+def _read_record(root: Path, image_id: str, defects: Defects) -> dict:
+    path = root / "Annotations" / f"{image_id}.xml"
+    try:
+        tree = ET.parse(path).getroot()
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: missing, but listed in ImageSets; add it or take {image_id} off the list") from e
+    except ET.ParseError as e:
+        raise InputError(f"{path}: broken XML ({e})") from e
+    image = _image_path(root, image_id)
+    width, height = _size(tree, image, path)
+    annotations = []
+    for obj in tree.findall("object"):
+        name = (obj.findtext("name") or "").strip()
+        if not name:
+            raise InputError(f"{path}: an object has no <name>")
+        if obj.find("difficult") is None:
+            defects.note(MISSING_DIFFICULT, path.name)
+        box = _box(obj, width, height, path, defects)
+        if box is not None:
+            difficult = int((obj.findtext("difficult") or "0").strip() == "1")
+            annotations.append(
+                {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": name, "iscrowd": 0, "difficult": difficult}
+            )
+    return {
+        "file_name": str(image),
+        "image_id": image_id,
+        "width": width,
+        "height": height,
+        "annotations": annotations,
+    }
+
+
+def _box(obj: ET.Element, width: int, height: int, path: Path, defects: Defects) -> list[float] | None:
+    try:
+        x0, y0, x1, y1 = (float(obj.find("bndbox").findtext(k)) for k in ("xmin", "ymin", "xmax", "ymax"))
+    except (AttributeError, TypeError, ValueError) as e:
+        raise InputError(f"{path}: an object's <bndbox> lacks a number in xmin, ymin, xmax or ymax") from e
+    if x0 == x1 or y0 == y1:  # before the shift to continuous coordinates, which would make it a pixel wide
+        return defects.note(NO_AREA, path.name)
+    shift = [x0 - 1, y0 - 1, x1, y1] if x0 < x1 and y0 < y1 else [x0, y0, x1, y1]
+    return clean_box(shift, width, height, defects, path.name)
+
+
+def _image_path(root: Path, image_id: str) -> Path:
+    for suffix in _SUFFIXES:
+        path = root / "JPEGImages" / f"{image_id}{suffix}"
+        if path.is_file():
+            return path
+    raise InputError(f"{root / 'JPEGImages' / image_id}: no image of that name for its annotation")
+
+
+def _size(tree: ET.Element, image: Path, path: Path) -> tuple[int, int]:
+    try:
+        width, height = (int(float(tree.findtext(f"size/{k}"))) for k in ("width", "height"))
+        if width > 0 and height > 0:
+            return width, height
+    except (TypeError, ValueError):
+        pass  # no usable <size>: the image knows
+    try:
+        with Image.open(image) as opened:
+            return opened.size
+    except (UnidentifiedImageError, OSError) as e:
+        raise InputError(f"{image}: cannot be decoded, and {path.name} gives no size") from e
