@@ -18,6 +18,7 @@ $(STAMP): pyproject.toml Makefile
 	touch $@
 
 demo: setup
+	rm -rf output/demo
 	$(BIN)/python tools/demo.py --output output/demo
 
 test: setup

@@ -54,6 +54,8 @@ def load_labgym_copy() -> None:
     # Deprecated calls in the copy, which its user can do nothing about.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     # The copy names some loggers literally; what they say belongs to detectron2's log.
     logging.getLogger(_COPY).parent = logging.getLogger("detectron2")
 

@@ -41,7 +41,7 @@ class VOCEvaluator(DatasetEvaluator):
             self._detections.append((entry["image_id"], boxes, scores, classes))
 
     def evaluate(self) -> dict | None:
-        """{"voc": {"AP50", "AP50-07metric", "AP50-CLASS" …}} in %, in the main process; NaN where there is no object."""
+        """{"voc": {"AP50", "AP50-07metric", "AP50-CLASS" …}} in %, in the main process; NaN without objects."""
         gathered = comm.gather(self._detections)
         if not comm.is_main_process():
             return None

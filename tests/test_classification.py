@@ -1,0 +1,140 @@
+"""Pretraining: data, evaluator, schedule, and the tool as a user runs it."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from run_tools import pretrain
+
+from backbones.errors import InputError
+from backbones.spec import get_spec
+from backbones.weights import read_checkpoint
+from classification.config import default_config, set_iterations
+from classification.data import build_train_loader, build_transform, class_names, open_split, split_folder
+from classification.evaluator import ErrorEvaluator
+from classification.model import Classifier
+
+TINY = ["CLASSIFICATION.SIZE", 32, "CLASSIFICATION.RESIZE", 32, "CLASSIFICATION.EPOCHS", 2, "SOLVER.IMS_PER_BATCH", 8]
+TINY += ["DATALOADER.NUM_WORKERS", 0, "CLASSIFICATION.ARCH", "resnet18", "SOLVER.BASE_LR", 0.01]
+
+
+@pytest.fixture
+def cfg(shapes):
+    cfg = default_config()
+    cfg.merge_from_list([*TINY, "CLASSIFICATION.DATA", str(shapes / "crops")])
+    return cfg
+
+
+def test_epochs_become_iterations():
+    cfg = default_config()
+    set_iterations(cfg, 1_281_167)
+    assert cfg.SOLVER.MAX_ITER == 90 * 5004
+    assert cfg.SOLVER.STEPS == (30 * 5004, 60 * 5004, 80 * 5004)
+
+
+def test_batches_are_uint8_images_and_labels(cfg):
+    batch = next(iter(build_train_loader(cfg)))
+    assert batch["image"].shape == (8, 3, 32, 32) and batch["image"].dtype == torch.uint8
+    assert batch["label"].shape == (8,)
+
+
+def test_same_seed_same_batches(cfg):
+    first, second = (next(iter(build_train_loader(cfg)))["label"] for _ in range(2))
+    assert torch.equal(first, second)
+    cfg.SEED = 1
+    assert not torch.equal(first, next(iter(build_train_loader(cfg)))["label"])
+
+
+def test_evaluation_crop_is_the_centre(cfg):
+    image = Image.new("RGB", (48, 32))
+    image.putpixel((24, 16), (255, 255, 255))
+    out = build_transform(cfg, train=False)(image)
+    assert out.shape == (3, 32, 32) and out[:, 16, 16].tolist() == [255] * 3
+
+
+def test_model_normalises_and_gives_losses_or_logits():
+    model = Classifier(get_spec("resnet18"), 4, [10.0] * 3, [2.0] * 3)
+    batch = {"image": torch.full((2, 3, 32, 32), 10, dtype=torch.uint8), "label": torch.tensor([0, 3])}
+    assert model(batch)["loss_cls"].ndim == 0
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(model(batch)[0], model.fc.bias)  # the mean image is zero, and nothing but fc has a bias
+    assert not any(k.startswith("pixel") for k in model.state_dict())
+
+
+def test_errors_are_of_all_images():
+    evaluator = ErrorEvaluator()
+    evaluator.reset()
+    logits = torch.eye(10)
+    evaluator.process({"label": torch.arange(10)}, logits)  # all right
+    evaluator.process({"label": torch.tensor([9, 9])}, -logits[8:])  # neither first; 9 is last in the second
+    result = evaluator.evaluate()["val"]
+    assert result["images"] == 12
+    assert result["top1_error"] == pytest.approx(100 * 2 / 12)
+    assert result["top5_error"] == pytest.approx(100 * 2 / 12)
+
+
+def test_bad_folders_are_named(cfg, tmp_path):
+    with pytest.raises(InputError, match="no folder; check the path"):
+        split_folder(str(tmp_path / "none"), "train")
+    with pytest.raises(InputError, match="has no folder train/"):
+        split_folder(str(tmp_path), "train")
+    (tmp_path / "train").mkdir()
+    cfg.CLASSIFICATION.DATA = str(tmp_path)
+    with pytest.raises(InputError, match="must hold CLASS"):
+        open_split(cfg, "train")
+
+
+def test_an_image_that_cannot_be_decoded_is_named(cfg, tmp_path):
+    for split, name in (("train", "a"), ("val", "a")):
+        (tmp_path / split / name).mkdir(parents=True)
+        (tmp_path / split / name / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    cfg.CLASSIFICATION.DATA = str(tmp_path)
+    with pytest.raises(InputError, match=r"broken\.jpg: cannot be decoded"):
+        open_split(cfg, "train")[0]
+
+
+def test_classes_of_train_and_val_must_agree(cfg, tmp_path):
+    for folder in ("train/a", "train/b", "val/a", "val/c"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    cfg.CLASSIFICATION.DATA = str(tmp_path)
+    with pytest.raises(InputError, match=r"only in train \['b'\], only in val \['c'\]"):
+        class_names(cfg)
+
+
+def test_cifar_of_the_real_data(real_data, tmp_path):
+    import tarfile
+
+    with tarfile.open(real_data / "cifar10_jpeg.tar.xz") as archive:
+        members = (m for m in archive if m.isfile() and m.name.endswith(("0001.jpg", "0002.jpg")))
+        for _, member in zip(range(8), members, strict=False):
+            archive.extract(member, tmp_path, filter="data")
+    roots = list(tmp_path.rglob("train"))
+    assert split_folder(str(roots[0].parent), "train") == roots[0]
+
+
+def test_tool_trains_resumes_and_evaluates(shapes, tmp_path):
+    out = tmp_path / "run"
+    common = ["--data", shapes / "crops", *TINY, "OUTPUT_DIR", out]
+    first = pretrain(*common)
+    assert first.returncode == 0, first.stderr
+    assert "top1 error" in first.stdout
+    checkpoint = read_checkpoint(out / "model_final.pth")
+    assert checkpoint["arch"] == "resnet18" and checkpoint["task"] == "classification"
+    assert checkpoint["classes"] == sorted(p.name for p in (shapes / "crops" / "train").iterdir())
+
+    again = pretrain(*common)
+    assert again.returncode == 2 and "holds another run" in again.stderr
+
+    longer = pretrain("--resume", *common, "CLASSIFICATION.EPOCHS", 3)
+    assert longer.returncode == 0, longer.stderr
+    before = checkpoint["trainer"]["iteration"]
+    assert f"resumed at iteration {before + 1}" in longer.stdout
+    resumed = read_checkpoint(out / "model_final.pth")
+    assert resumed["trainer"]["iteration"] > before
+
+    evaluated = pretrain("--eval-only", *common, "MODEL.WEIGHTS", out / "model_final.pth", "OUTPUT_DIR", tmp_path / "e")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((tmp_path / "e" / "results.json").read_text()) == json.loads((out / "results.json").read_text())

@@ -1,0 +1,65 @@
+"""Prints what is installed and which devices there are, what is wrong and how to mend it. Exit code 1 if anything is."""
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+
+from backbones._detectron2 import REMEDY, detectron2_source
+
+NEEDED = ("torch", "torchvision", "detectron2", "fvcore", "pycocotools", "albumentations")
+PYTHON = ((3, 10), (3, 13))
+
+
+def version(name, faults):
+    """The version of a package that imports, or what keeps it from it."""
+    try:
+        module = importlib.import_module(name)
+    except Exception as e:  # whatever it is, it is what the user wants to read
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        if name == "detectron2":
+            remedy = REMEDY
+        elif name == "torchvision" and "torchvision::nms" in reason:
+            remedy = "torch and torchvision are of different builds: install both from the same index, together"
+        else:
+            remedy = f"pip install --force-reinstall {name}"
+        faults.append(f"{name} does not import ({reason}); {remedy}")
+        return "-"
+    if hasattr(module, "__version__"):
+        return module.__version__
+    return importlib.metadata.version(name)
+
+
+def devices(faults):
+    try:
+        import torch
+    except ImportError:
+        return []
+    lines = [f"cpu: {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"]
+    if torch.cuda.is_available():
+        lines += [f"cuda:{i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    elif torch.version.cuda and torch.cuda.device_count():
+        faults.append("a GPU is there but CUDA does not start; update the driver to one that serves torch's CUDA")
+    return lines
+
+
+def main():
+    faults = []
+    if not PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
+        faults.append(f"Python {platform.python_version()} is not supported; use 3.10 to 3.13")
+    print(f"python         {platform.python_version()}")
+    for name in NEEDED:
+        print(f"{name:14} {version(name, faults)}", end="")
+        print(f" ({detectron2_source()})" if name == "detectron2" and detectron2_source() else "")
+        if name == "torch" and "torch" in sys.modules:
+            print(f"{'CUDA':14} {sys.modules['torch'].version.cuda or 'not built in'}")
+    for line in devices(faults):
+        print(f"{'device':14} {line}")
+    for fault in faults:
+        print(f"wrong: {fault}")
+    print("all is well" if not faults else f"{len(faults)} fault(s)")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
