@@ -7,15 +7,15 @@ import sys
 import weakref
 from pathlib import Path
 
+from backbones.errors import InputError
+from backbones.weights import load_strict, read_checkpoint, save_checkpoint
+
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from tqdm import tqdm
-
-from backbones.errors import InputError
-from backbones.weights import load_strict, read_checkpoint, save_checkpoint
 
 log = logging.getLogger("residet")
 
@@ -92,15 +92,15 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg):
-        # Not DefaultTrainer's: it cannot run DDP on the CPU, and its checkpointer writes files in place and
-        # loads leniently.
+        # Not DefaultTrainer's: it cannot run DDP on the CPU, lets BN statistics drift apart between processes, and
+        # its checkpointer writes files in place and loads leniently.
         TrainerBase.__init__(self)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
         step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = step(create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids), loader, optimizer)
+        self._trainer = step(create_ddp_model(model, device_ids=device_ids), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RunCheckpointer(model, cfg.OUTPUT_DIR, self.metadata(cfg), trainer=weakref.proxy(self))
         self.start_iter = 0

@@ -11,14 +11,14 @@ import functools
 import re
 from collections.abc import Sequence
 
+from backbones.errors import InputError
+from backbones.resnet import LAYER_OF_STAGE, ResidualNet
+from backbones.spec import CATALOGUE, FEATURES, ArchSpec, get_spec
+
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor, nn
-
-from backbones.errors import InputError
-from backbones.resnet import LAYER_OF_STAGE, ResidualNet
-from backbones.spec import CATALOGUE, FEATURES, ArchSpec, get_spec
 
 
 class ResidualBackbone(ResidualNet, Backbone):

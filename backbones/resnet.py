@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
 from backbones.blocks import BLOCKS, Norm, conv
 from backbones.spec import FEATURES, STAGES, ArchSpec
+
+from torch import Tensor, nn
 
 # Feature maps carry detectron2's names, modules torchvision's.
 LAYER_OF_STAGE = {stage: f"layer{i}" for i, stage in enumerate(STAGES, start=1)}

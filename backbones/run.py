@@ -11,14 +11,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from backbones.errors import InputError
+
 import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-
-from backbones.errors import InputError
 
 log = logging.getLogger("residet")
 

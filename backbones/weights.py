@@ -15,12 +15,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.errors import InputError
+
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-
-from backbones.errors import InputError
 
 # Of ImageNet, for pixels in 0 to 255, RGB: what torchvision's and timm's weights were trained with.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backbones.errors import InputError
+
 import torch
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
@@ -12,8 +14,6 @@ from PIL import UnidentifiedImageError
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
-
-from backbones.errors import InputError
 
 
 class LabelledFolder(ImageFolder):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from backbones.resnet import ResidualNet
+from backbones.spec import ArchSpec
+
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from backbones.resnet import ResidualNet
-from backbones.spec import ArchSpec
 
 
 class Classifier(ResidualNet):

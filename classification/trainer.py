@@ -6,11 +6,6 @@ import json
 import logging
 from pathlib import Path
 
-import torch
-from detectron2.config import CfgNode
-from detectron2.utils import comm
-from torch import nn
-
 from backbones.engine import Trainer, progress
 from backbones.errors import InputError
 from backbones.spec import get_spec
@@ -19,6 +14,11 @@ from classification.config import set_iterations
 from classification.data import build_train_loader, build_val_loader, class_names, open_split
 from classification.evaluator import ErrorEvaluator
 from classification.model import Classifier
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch import nn
 
 log = logging.getLogger("residet")
 

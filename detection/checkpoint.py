@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from detectron2.config import CfgNode
-from torch import nn
-
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
 from backbones.weights import Weights, check_arch, load_strict, read_weights
+
+from detectron2.config import CfgNode
+from torch import nn
 
 log = logging.getLogger("residet")
 

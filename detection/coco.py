@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from detectron2.structures import BoxMode
-
 from backbones.errors import InputError
 from detection.defects import Defects, clean_box
+
+from detectron2.structures import BoxMode
 
 
 def load_coco(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from detectron2.config import CfgNode, get_cfg
-
 from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
+
+from detectron2.config import CfgNode, get_cfg
 
 
 def add_detection_config(cfg: CfgNode) -> None:

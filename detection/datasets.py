@@ -15,14 +15,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
-
 from backbones.errors import InputError
 from detection.coco import load_coco
 from detection.defects import Defects
 from detection.voc import is_voc, load_voc, voc_splits
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 
 
 def data_splits(root: str) -> tuple[str, str]:

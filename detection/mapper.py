@@ -7,6 +7,8 @@ import difflib
 import os
 import warnings
 
+from backbones.errors import InputError
+
 import cv2
 import numpy as np
 import torch
@@ -14,8 +16,6 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from PIL import UnidentifiedImageError
-
-from backbones.errors import InputError
 
 # It looks for updates on the network otherwise.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from detection.mapper import read_image
+
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -15,8 +17,6 @@ from PIL import Image
 from tabulate import tabulate
 from torch import nn
 
-from detection.mapper import read_image
-
 # Pictures are drawn at least so many pixels wide, so that labels can be read.
 _PICTURE_WIDTH = 640
 _SHOWN_SCORE = 0.5
@@ -24,11 +24,17 @@ _SHOWN_SCORE = 0.5
 
 def summary(results: dict, classes: tuple[str, ...]) -> dict[str, float]:
     """AP, AP50, AP75, VOC's AP50, and AP per class, all in %, of what the evaluators returned."""
-    box, voc = results.get("bbox", {}), results.get("voc", {})
-    columns = {k: box[k] for k in ("AP", "AP50", "AP75") if k in box}
-    if voc:
-        columns["VOC AP50"] = voc["AP50"]
-    per_class = {f"AP {c}": box.get(f"AP-{c}", box.get("AP")) for c in classes} if box else {}
+    columns = {}
+    if "bbox" in results:
+        box = results["bbox"]
+        if len(classes) == 1:  # detectron2 then gives no figure per class
+            box = {**box, f"AP-{classes[0]}": box["AP"]}
+        columns = {k: box[k] for k in ("AP", "AP50", "AP75")}
+        per_class = {f"AP {c}": box[f"AP-{c}"] for c in classes}
+    if "voc" in results:
+        columns["VOC AP50"] = results["voc"]["AP50"]
+        if "bbox" not in results:
+            per_class = {f"VOC AP50 {c}": results["voc"][f"AP50-{c}"] for c in classes}
     return columns | per_class
 
 

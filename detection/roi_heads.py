@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 
+from backbones.registry import spec_of_builder
+from backbones.resnet import build_stage, init_weights
+
 from detectron2.config import CfgNode
 from detectron2.layers import get_norm
 from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads import Res5ROIHeads
 from torch import nn
-
-from backbones.registry import spec_of_builder
-from backbones.resnet import build_stage, init_weights
 
 
 @ROI_HEADS_REGISTRY.register()

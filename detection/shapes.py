@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from detection.coco import write_coco
+
 import cv2
 import numpy as np
 from PIL import Image
-
-from detection.coco import write_coco
 
 CLASSES = ("cross", "disk", "square", "star", "triangle")
 SIZE = 128  # side of an image in pixels

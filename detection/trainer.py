@@ -8,13 +8,6 @@ import logging
 import time
 from pathlib import Path
 
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader, build_detection_train_loader
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluators
-from detectron2.modeling import build_model
-from detectron2.utils import comm
-from torch import nn
-
 import detection.roi_heads  # noqa: F401  registers the C4 head
 from backbones.engine import Trainer, progress
 from backbones.errors import InputError
@@ -25,6 +18,13 @@ from detection.datasets import register_datasets, slug
 from detection.evaluator import VOCEvaluator
 from detection.mapper import DetectionMapper, build_pipeline
 from detection.report import draw_pictures, summary, table, write_json
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluators
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from torch import nn
 
 log = logging.getLogger("residet")
 
@@ -63,6 +63,13 @@ class _QuietCOCOEvaluator(COCOEvaluator):
             results = super().evaluate(img_ids)
         logging.getLogger("detectron2").info(printed.getvalue())
         return results
+
+    def _derive_coco_results(self, coco_eval, iou_type, class_names=None):
+        if coco_eval is not None:
+            return super()._derive_coco_results(coco_eval, iou_type, class_names)
+        # Without a single detection detectron2 gives NaN; an empty result has found nothing.
+        names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{c}" for c in class_names)]
+        return dict.fromkeys(names, 0.0)
 
 
 class DetectionTrainer(Trainer):

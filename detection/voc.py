@@ -5,11 +5,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from detectron2.structures import BoxMode
-from PIL import Image, UnidentifiedImageError
-
 from backbones.errors import InputError
 from detection.defects import MISSING_DIFFICULT, NO_AREA, Defects, clean_box
+
+from detectron2.structures import BoxMode
+from PIL import Image, UnidentifiedImageError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".tif", ".tiff", ".webp")
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+from detection.shapes import make_shapes
+
 import pytest
 import torch
-
-from detection.shapes import make_shapes
+from detectron2.utils.events import EventStorage
 
 PROJECT = Path(__file__).parents[1]
 DATA = PROJECT.parent / "shared" / "data"
@@ -18,6 +19,13 @@ DATA = PROJECT.parent / "shared" / "data"
 def seed():
     torch.manual_seed(0)
     torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def storage():
+    """detectron2's losses write to the current one."""
+    with EventStorage() as storage:
+        yield storage
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,12 @@
 """The networks against torchvision's and timm's, and in detectron2's own detectors."""
 
+import backbones.registry
+from backbones.blocks import BasicBlock
+from backbones.errors import InputError
+from backbones.registry import ResidualBackbone, spec_of_builder
+from backbones.resnet import ResidualNet, build_stage
+from backbones.spec import CATALOGUE, FEATURES, get_spec
+
 import pytest
 import timm
 import torch
@@ -7,13 +14,6 @@ import torchvision
 from detectron2 import model_zoo
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from detectron2.structures import Boxes, Instances
-
-import backbones.registry
-from backbones.blocks import BasicBlock
-from backbones.errors import InputError
-from backbones.registry import ResidualBackbone, spec_of_builder
-from backbones.resnet import ResidualNet, build_stage
-from backbones.spec import CATALOGUE, FEATURES, get_spec
 
 TORCHVISION = {
     "resnet18": "resnet18",

@@ -2,11 +2,6 @@
 
 import json
 
-import pytest
-import torch
-from PIL import Image
-from run_tools import pretrain
-
 from backbones.errors import InputError
 from backbones.spec import get_spec
 from backbones.weights import read_checkpoint
@@ -14,6 +9,11 @@ from classification.config import default_config, set_iterations
 from classification.data import build_train_loader, build_transform, class_names, open_split, split_folder
 from classification.evaluator import ErrorEvaluator
 from classification.model import Classifier
+
+import pytest
+import torch
+from PIL import Image
+from run_tools import pretrain
 
 TINY = ["CLASSIFICATION.SIZE", 32, "CLASSIFICATION.RESIZE", 32, "CLASSIFICATION.EPOCHS", 2, "SOLVER.IMS_PER_BATCH", 8]
 TINY += ["DATALOADER.NUM_WORKERS", 0, "CLASSIFICATION.ARCH", "resnet18", "SOLVER.BASE_LR", 0.01]
@@ -66,13 +66,13 @@ def test_model_normalises_and_gives_losses_or_logits():
 def test_errors_are_of_all_images():
     evaluator = ErrorEvaluator()
     evaluator.reset()
-    logits = torch.eye(10)
-    evaluator.process({"label": torch.arange(10)}, logits)  # all right
-    evaluator.process({"label": torch.tensor([9, 9])}, -logits[8:])  # neither first; 9 is last in the second
+    evaluator.process({"label": torch.arange(10)}, torch.eye(10))  # all right
+    ascending = torch.arange(10.0).expand(2, 10)
+    evaluator.process({"label": torch.tensor([5, 0])}, ascending)  # the fifth, and the last
     result = evaluator.evaluate()["val"]
     assert result["images"] == 12
     assert result["top1_error"] == pytest.approx(100 * 2 / 12)
-    assert result["top5_error"] == pytest.approx(100 * 2 / 12)
+    assert result["top5_error"] == pytest.approx(100 * 1 / 12)
 
 
 def test_bad_folders_are_named(cfg, tmp_path):

@@ -4,11 +4,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import pytest
-from PIL import Image
-from pycocotools.coco import COCO
-
 from backbones.errors import InputError
 from detection.coco import find_images, load_coco, write_coco
 from detection.config import default_config
@@ -16,6 +11,11 @@ from detection.datasets import data_splits, register_datasets
 from detection.defects import INVERTED, MISSING_DIFFICULT, NO_AREA, OUTSIDE, OVER_EDGE, Defects, clean_box
 from detection.mapper import DetectionMapper, build_pipeline
 from detection.voc import load_voc
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
 
 W, H = 60, 40
 

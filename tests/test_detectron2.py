@@ -4,9 +4,9 @@ import subprocess
 import sys
 import textwrap
 
-import pytest
-
 from backbones._detectron2 import detectron2_source
+
+import pytest
 
 labgym_only = pytest.mark.skipif(detectron2_source() != "labgym", reason="detectron2 itself is installed")
 

@@ -2,15 +2,15 @@
 
 import os
 
-import pytest
-import torch
-import torchvision
-from safetensors.torch import save_file
-
 from backbones.errors import InputError
 from backbones.resnet import ResidualNet
 from backbones.spec import get_spec
 from backbones.weights import IMAGENET_MEAN, load_strict, read_checkpoint, read_weights, save_checkpoint
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
 
 
 @pytest.fixture

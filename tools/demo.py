@@ -1,4 +1,4 @@
-"""The whole way on data made from nothing: pretrain a backbone, transfer it into Faster R-CNN, compare with random weights.
+"""The whole way on data made from nothing: pretrain, transfer into Faster R-CNN, compare with random weights.
 
 tools/demo.py --output output/demo
 """

@@ -1,4 +1,4 @@
-"""Prints what is installed and which devices there are, what is wrong and how to mend it. Exit code 1 if anything is."""
+"""Prints what is installed and which devices there are, what is wrong and how to mend it; exit code 1 then."""
 
 import importlib
 import importlib.metadata
