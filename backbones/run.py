@@ -153,6 +153,11 @@ def exit_code(run: Callable[[], object]) -> int:
         message = str(e).rsplit("InputError: ", 1)[-1].strip()
     except FloatingPointError as e:
         message = f"{' '.join(str(e).split())} Lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS, then --resume."
+    except torch.multiprocessing.ProcessRaisedException as e:
+        # So does that of a process which `launch` started.
+        if "InputError: " not in str(e):
+            raise
+        message = str(e).rsplit("InputError: ", 1)[-1].strip()
     else:
         return 0
     print(f"error: {message}", file=sys.stderr)

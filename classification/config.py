@@ -14,6 +14,8 @@ def add_classification_config(cfg: CfgNode) -> None:
     c.ARCH = "resnet50"
     # Folder with train/CLASS/* and val/CLASS/* (or test/CLASS/*).
     c.DATA = ""
+    # Names of the classes, in the order of the outputs. Filled from the data.
+    c.CLASSES = ()
     # Length of training in passes over the training images. It sets SOLVER.MAX_ITER.
     c.EPOCHS = 90
     # Passes after which the learning rate is multiplied by SOLVER.GAMMA. They set SOLVER.STEPS.

@@ -13,6 +13,7 @@ from detectron2.utils.env import seed_all_rng
 from PIL import UnidentifiedImageError
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import find_classes
 from torchvision.transforms import v2
 
 
@@ -57,19 +58,27 @@ def open_split(cfg, split: str) -> LabelledFolder:
         raise InputError(f"{folder}: {e}; it must hold CLASS/*.jpg") from e
 
 
-def class_names(cfg) -> list[str]:
-    """Names of the classes: the folders in train/, and the same in val/.
+def class_names(root: str, *, eval_only: bool = False) -> tuple[str, ...]:
+    """Names of the classes: the folders in val/, and the same in train/, which evaluation alone does not need.
 
     Raises:
-        InputError: the two differ.
+        InputError: the two differ, or there are none.
     """
-    train, val = open_split(cfg, "train").classes, open_split(cfg, "val").classes
+    names = {split: _class_folders(split_folder(root, split)) for split in ("val", "train")[: 1 if eval_only else 2]}
+    val, train = names["val"], names.get("train", names["val"])
     if train != val:
         raise InputError(
-            f"--data: classes of {cfg.CLASSIFICATION.DATA} differ: only in train {sorted(set(train) - set(val))}, "
+            f"--data: classes of {root} differ: only in train {sorted(set(train) - set(val))}, "
             f"only in val {sorted(set(val) - set(train))}"
         )
-    return train
+    return tuple(val)
+
+
+def _class_folders(folder: Path) -> list[str]:
+    try:
+        return find_classes(folder)[0]
+    except FileNotFoundError as e:
+        raise InputError(f"{folder}: holds no class folders; it must hold CLASS/*.jpg") from e
 
 
 def build_transform(cfg, train: bool) -> v2.Transform:

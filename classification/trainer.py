@@ -9,7 +9,7 @@ from pathlib import Path
 from backbones.engine import Trainer, progress
 from backbones.errors import InputError
 from backbones.spec import get_spec
-from backbones.weights import check_arch, load_strict, read_weights
+from backbones.weights import Weights, check_arch, load_strict, read_weights
 from classification.config import set_iterations
 from classification.data import build_train_loader, build_val_loader, class_names, open_split
 from classification.evaluator import ErrorEvaluator
@@ -23,15 +23,18 @@ from torch import nn
 log = logging.getLogger("residet")
 
 
-def prepare(cfg: CfgNode) -> None:
+def prepare(cfg: CfgNode, *, eval_only: bool) -> None:
     """Checks arch and data, and fills what follows from the data into cfg.
 
     Raises:
         InputError: the arch is unknown, the data is missing, empty or its splits differ.
     """
     get_spec(cfg.CLASSIFICATION.ARCH)
-    class_names(cfg)
-    set_iterations(cfg, len(open_split(cfg, "train")))
+    cfg.CLASSIFICATION.CLASSES = class_names(cfg.CLASSIFICATION.DATA, eval_only=eval_only)
+    if eval_only:
+        _weights_of_the_datas_classes(cfg)
+    else:
+        set_iterations(cfg, len(open_split(cfg, "train")))
 
 
 class ClassificationTrainer(Trainer):
@@ -40,7 +43,7 @@ class ClassificationTrainer(Trainer):
     @classmethod
     def build_model(cls, cfg) -> Classifier:
         spec = get_spec(cfg.CLASSIFICATION.ARCH)
-        model = Classifier(spec, len(class_names(cfg)), cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
+        model = Classifier(spec, len(cfg.CLASSIFICATION.CLASSES), cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
         return model.to(torch.device(cfg.MODEL.DEVICE))
 
     @classmethod
@@ -63,7 +66,7 @@ class ClassificationTrainer(Trainer):
             "mean": list(cfg.MODEL.PIXEL_MEAN),
             "std": list(cfg.MODEL.PIXEL_STD),
             "channel_order": cfg.INPUT.FORMAT,
-            "classes": class_names(cfg),
+            "classes": list(cfg.CLASSIFICATION.CLASSES),
             # Lets a stock detectron2 project take this file as MODEL.WEIGHTS: names are matched by their ends.
             "matching_heuristics": True,
         }
@@ -84,21 +87,22 @@ class ClassificationTrainer(Trainer):
 
 
 def evaluate(cfg: CfgNode) -> dict:
-    """Evaluates cfg.MODEL.WEIGHTS on the val split.
-
-    Raises:
-        InputError: there are no weights, or their classes are not the data's.
-    """
-    if not cfg.MODEL.WEIGHTS:
-        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
-    weights = read_weights(cfg.MODEL.WEIGHTS)
-    names = tuple(class_names(cfg))
-    if weights.classes not in (None, names):
-        raise InputError(f"{weights.path}: its classes {weights.classes} are not those of the data {names}")
+    """Evaluates cfg.MODEL.WEIGHTS on the val split."""
+    weights = _weights_of_the_datas_classes(cfg)
     model = ClassificationTrainer.build_model(cfg)
     check_arch(weights, cfg.CLASSIFICATION.ARCH)
     load_strict(model, weights.state, weights.path)
     return report(cfg, ClassificationTrainer.test(cfg, model))
+
+
+def _weights_of_the_datas_classes(cfg: CfgNode) -> Weights:
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
+    weights = read_weights(cfg.MODEL.WEIGHTS)
+    names = tuple(cfg.CLASSIFICATION.CLASSES)
+    if weights.classes not in (None, names):
+        raise InputError(f"{weights.path}: its classes {weights.classes} are not those of the data {names}")
+    return weights
 
 
 def train(cfg: CfgNode, resume: bool = False) -> dict:

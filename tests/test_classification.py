@@ -95,13 +95,16 @@ def test_an_image_that_cannot_be_decoded_is_named(cfg, tmp_path):
         open_split(cfg, "train")[0]
 
 
-def test_classes_of_train_and_val_must_agree(cfg, tmp_path):
+def test_classes_of_train_and_val_must_agree(tmp_path):
     for folder in ("train/a", "train/b", "val/a", "val/c"):
         (tmp_path / folder).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
-    cfg.CLASSIFICATION.DATA = str(tmp_path)
     with pytest.raises(InputError, match=r"only in train \['b'\], only in val \['c'\]"):
-        class_names(cfg)
+        class_names(str(tmp_path))
+    assert class_names(str(tmp_path), eval_only=True) == ("a", "c")
+    (tmp_path / "empty" / "val").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds no class folders"):
+        class_names(str(tmp_path / "empty"), eval_only=True)
 
 
 def test_cifar_of_the_real_data(real_data, tmp_path):

@@ -39,8 +39,8 @@ def setup(args):
     if args.data:
         cfg.CLASSIFICATION.DATA = args.data
     choose_device(cfg)
-    prepare(cfg)
     check_output(cfg.OUTPUT_DIR, resume=args.resume, eval_only=args.eval_only)
+    prepare(cfg, eval_only=args.eval_only)
     cfg.freeze()
     return cfg
 
