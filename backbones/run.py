@@ -79,15 +79,17 @@ def choose_device(cfg: CfgNode) -> None:
         raise InputError("SOLVER.AMP.ENABLED: mixed precision needs a GPU; set it to False")
 
 
-def check_output(output_dir: str, *, resume: bool, eval_only: bool) -> None:
-    """Keeps one run from writing over another.
+def check_output(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None:
+    """Keeps one run from writing over another: an evaluation goes into the subfolder `eval` of a training run.
 
     Raises:
-        InputError: the folder holds a run and this one does not resume it, or it holds none to resume.
+        InputError: OUTPUT_DIR holds a run and this one does not resume it, or it holds none to resume.
     """
-    folder = Path(output_dir)
+    folder = Path(cfg.OUTPUT_DIR)
     traces = [name for name in ("last_checkpoint", "metrics.json") if (folder / name).exists()]
     if eval_only:
+        if traces:
+            cfg.OUTPUT_DIR = str(folder / "eval")
         return
     if resume and "last_checkpoint" not in traces:
         raise InputError(f"--resume: {folder} holds no checkpoint to resume; check OUTPUT_DIR or leave --resume out")
@@ -117,7 +119,7 @@ def start_log(cfg: CfgNode, args: argparse.Namespace, title: str) -> None:
         logger.setLevel(logging.INFO)
         logger.propagate = False
         logger.handlers = [file, console] if name == "residet" else [file]
-    log.info("%s → %s", title, output)
+    log.info("%s, %s → %s", title, cfg.MODEL.DEVICE, output)
     logging.getLogger("detectron2").info("Command line: %s\nConfig:\n%s", sys.argv, cfg.dump())
     seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
 

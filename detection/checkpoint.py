@@ -41,10 +41,7 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
     if _is_detector(weights):
         state, skip = weights.state, _new_classes(cfg, model, weights, for_training)
     elif for_training:
-        state = _classifier_state(model, weights)
-        skip = [k for k in model.state_dict() if not k.startswith(("backbone.bottom_up.", "roi_heads.res5."))]
-        if not hasattr(model.backbone, "bottom_up"):
-            skip = [k for k in skip if not k.startswith("backbone.")]
+        state, skip = _classifier_state(model, weights)
     else:
         raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
     log.info("loaded %s from %s", load_strict(model, state, weights.path, skip), weights.path)
@@ -54,20 +51,22 @@ def _is_detector(weights: Weights) -> bool:
     return weights.task == "detection" or any(k.startswith("backbone.") for k in weights.state)
 
 
-def _classifier_state(model: nn.Module, weights: Weights) -> dict:
-    """The network's parameters under the detector's names; without `fc`, and without stage 5 where nothing takes it."""
-    prefix = "backbone.bottom_up." if hasattr(model.backbone, "bottom_up") else "backbone."
-    stages = getattr(model.backbone, "bottom_up", model.backbone).stage_names
+def _classifier_state(model: nn.Module, weights: Weights) -> tuple[dict, list[str]]:
+    """The network's parameters under the detector's names, and the detector's names for which a classifier has none.
+
+    `fc` is left out, and stage 5 where neither backbone nor head has one.
+    """
+    backbone = getattr(model.backbone, "bottom_up", model.backbone)
+    prefixes = {"": "backbone." if backbone is model.backbone else "backbone.bottom_up.", "fc.": None}
+    if "res5" not in backbone.stage_names:
+        prefixes["layer4."] = "roi_heads.res5." if hasattr(model.roi_heads, "res5") else None
     state = {}
     for key, value in weights.state.items():
-        if key.startswith("fc."):
-            continue
-        if key.startswith("layer4.") and "res5" not in stages:
-            if hasattr(model.roi_heads, "res5"):
-                state["roi_heads.res5." + key.removeprefix("layer4.")] = value
-        else:
-            state[prefix + key] = value
-    return state
+        ours = max((p for p in prefixes if key.startswith(p)), key=len)
+        if prefixes[ours] is not None:
+            state[prefixes[ours] + key.removeprefix(ours)] = value
+    filled = tuple(p for p in prefixes.values() if p)
+    return state, [k for k in model.state_dict() if not k.startswith(filled)]
 
 
 def _new_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_training: bool) -> list[str]:

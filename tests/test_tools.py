@@ -57,9 +57,21 @@ def test_evaluation_alone_gives_the_same_numbers(trained, tmp_path):
     done = train_net(*args)
     assert done.returncode == 0, done.stderr
     before, after = (json.loads((p / "results.json").read_text()) for p in (trained, tmp_path))
+    assert not (trained / "eval").exists()
     for row in (*before.values(), *after.values()):
         del row["seconds"]
     assert str(before) == str(after)  # NaN and all
+
+
+def test_evaluation_in_the_folder_of_a_run_leaves_the_run_as_it_was(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    args = ["--config-file", run / "config.yaml", "--eval-only", "MODEL.WEIGHTS", run / "model_final.pth"]
+    done = train_net(*args, "OUTPUT_DIR", run)
+    assert done.returncode == 0, done.stderr
+    assert (run / "eval" / "results.json").is_file()
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_another_run_is_not_overwritten_but_resumed(shapes, trained, tmp_path):

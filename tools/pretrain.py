@@ -39,7 +39,7 @@ def setup(args):
     if args.data:
         cfg.CLASSIFICATION.DATA = args.data
     choose_device(cfg)
-    check_output(cfg.OUTPUT_DIR, resume=args.resume, eval_only=args.eval_only)
+    check_output(cfg, resume=args.resume, eval_only=args.eval_only)
     prepare(cfg, eval_only=args.eval_only)
     cfg.freeze()
     return cfg
