@@ -10,19 +10,29 @@ from detection.defects import Defects, clean_box
 
 from detectron2.structures import BoxMode
 
+# What a field may hold.
+_TYPES = {
+    "id": (int,),
+    "image_id": (int,),
+    "category_id": (int,),
+    "name": (str,),
+    "file_name": (str,),
+    "width": (int,),
+    "height": (int,),
+    "bbox": (list,),
+}
 
-def load_coco(
-    path: Path, images: Path | None, classes: tuple[str, ...], defects: Defects
-) -> tuple[list[dict], tuple[str, ...]]:
+
+def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[dict], list[str]]:
     """Reads an annotation file.
 
     Args:
         images: folder of the images; None looks for it beside the file (see `find_images`).
-        classes: names in the order of the category ids; empty takes the file's, in the order of their ids.
         defects: filled with what was mended.
 
     Returns:
-        dataset dicts, whose annotations also carry `area`, and the class names.
+        dataset dicts, whose annotations carry the class name as `category`, and `area`; and the class names in the
+        order of their ids.
 
     Raises:
         InputError: the file is broken, its ids do not match, a category or an image is missing; the message says which.
@@ -31,37 +41,32 @@ def load_coco(
     names = {c["id"]: c["name"] for c in _entries(path, content, "categories", ("id", "name"))}
     if not names:
         raise InputError(f"{path}: `categories` is empty")
-    classes = classes or tuple(names[i] for i in sorted(names))
-    unknown = [n for n in names.values() if n not in classes]
-    if unknown:
-        raise InputError(f"{path}: category {unknown[0]!r} is none of the training classes {list(classes)}")
-
     entries = _entries(path, content, "images", ("id", "file_name", "width", "height"))
     if not entries:
         raise InputError(f"{path}: `images` is empty")
     folder = find_images(path, entries[0]["file_name"]) if images is None else images
     records = {}
     for entry in entries:
-        file = folder / entry["file_name"]
         if entry["id"] in records:
             raise InputError(f"{path}: image id {entry['id']} is given twice")
+        file = folder / entry["file_name"]
         if not file.is_file():
             raise InputError(f"{file}: missing, but named in {path}; name the images' folder as {path.name}:DIR")
         records[entry["id"]] = {
             "file_name": str(file),
             "image_id": entry["id"],
-            "width": int(entry["width"]),
-            "height": int(entry["height"]),
+            "width": entry["width"],
+            "height": entry["height"],
             "annotations": [],
         }
     for entry in _entries(path, content, "annotations", ("image_id", "category_id", "bbox")):
-        _add_annotation(path, entry, records, names, classes, defects)
-    return list(records.values()), classes
+        _add_annotation(path, entry, records, names, defects)
+    return list(records.values()), [names[i] for i in sorted(names)]
 
 
 def _read(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as e:
         raise InputError(f"{path}: no such annotation file") from e
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
@@ -76,13 +81,15 @@ def _entries(path: Path, content: dict, key: str, fields: tuple[str, ...]) -> li
     if not isinstance(entries, list):
         raise InputError(f"{path}: has no list `{key}`; it is no COCO detection annotation")
     for i, entry in enumerate(entries):
-        missing = [f for f in fields if not isinstance(entry, dict) or f not in entry]
-        if missing:
-            raise InputError(f"{path}: {key}[{i}] lacks `{missing[0]}`")
+        for field in fields:
+            if not isinstance(entry, dict) or field not in entry:
+                raise InputError(f"{path}: {key}[{i}] lacks `{field}`")
+            if not isinstance(entry[field], _TYPES[field]):
+                raise InputError(f"{path}: {key}[{i}]: `{field}` cannot be {entry[field]!r}")
     return entries
 
 
-def _add_annotation(path, entry, records, names, classes, defects: Defects) -> None:
+def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects: Defects) -> None:
     where = f"{path.name}, annotation {entry.get('id', '?')}"
     if entry["image_id"] not in records:
         raise InputError(f"{where}: image_id {entry['image_id']} is not in `images`")
@@ -96,14 +103,14 @@ def _add_annotation(path, entry, records, names, classes, defects: Defects) -> N
     box = clean_box([x, y, x + w, y + h], record["width"], record["height"], defects, where)
     if box is None:
         return
+    area = entry.get("area")  # of the mask, where there is one: COCO's size classes go by it
     record["annotations"].append(
         {
             "bbox": box,
             "bbox_mode": BoxMode.XYXY_ABS,
-            "category_id": classes.index(names[entry["category_id"]]),
-            "iscrowd": int(entry.get("iscrowd", 0)),
-            # COCO's size classes go by the area of the mask, where there is one.
-            "area": float(entry.get("area") or (box[2] - box[0]) * (box[3] - box[1])),
+            "category": names[entry["category_id"]],
+            "iscrowd": int(entry.get("iscrowd") in (1, True)),
+            "area": float(area) if isinstance(area, int | float) else (box[2] - box[0]) * (box[3] - box[1]),
         }
     )
 

@@ -60,46 +60,65 @@ def _coco_splits(folder: Path) -> dict[str, str]:
 def register_datasets(cfg: CfgNode) -> list[str]:
     """Reads the data, registers it, and fills DATASETS.CLASSES and the number of classes.
 
+    The classes are those of all training data together (of the test data where there is none), unless cfg has some.
+
     Returns:
         lines that say what was read and what was wrong with it.
 
     Raises:
-        InputError: data is missing or broken (the message names the file), or train and test share no class list.
+        InputError: data is missing or broken (the message names the file), has a class that training lacks, or no box
+            to train on.
     """
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST: empty; name data with --data DIR or --val DIR:SPLIT|FILE.json")
-    classes = tuple(cfg.DATASETS.CLASSES)
+    sources = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    defects = {source: Defects() for source in sources}
+    loaded = {source: _load(source, defects[source]) for source in sources}
+    deciding = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
+    classes = tuple(cfg.DATASETS.CLASSES or dict.fromkeys(name for s in deciding for name in loaded[s][1]))
     lines = []
-    for key in ("TRAIN", "TEST"):
-        for source in cfg.DATASETS[key]:
-            defects = Defects()
-            records, classes = _load(source, classes, defects)
-            _register(source, records, classes)
-            lines.append(_summary(source, records, classes))
-            lines += [f"{source}: {line}" for line in defects.lines()]
+    for source, (records, _) in loaded.items():
+        _number_classes(source, records, classes)
+        if source in cfg.DATASETS.TRAIN and all(a["iscrowd"] for r in records for a in r["annotations"]):
+            raise InputError(
+                f"{source}: no usable box to train on; {'; '.join(defects[source].lines()) or 'none given'}"
+            )
+        _register(source, records, classes)
+        lines.append(_summary(source, records, classes))
+        lines += [f"{source}: {line}" for line in defects[source].lines()]
     cfg.DATASETS.CLASSES = classes
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
     return lines
 
 
-def _load(source: str, classes: tuple[str, ...], defects: Defects) -> tuple[list[dict], tuple[str, ...]]:
+def _number_classes(source: str, records: list[dict], classes: tuple[str, ...]) -> None:
+    """Gives each annotation its `category_id`, the index of its name in `classes`."""
+    ids = {name: i for i, name in enumerate(classes)}
+    for annotation in (a for r in records for a in r["annotations"]):
+        name = annotation.pop("category")
+        if name not in ids:
+            raise InputError(f"{source}: class {name!r} is none of the classes to learn, {list(classes)}")
+        annotation["category_id"] = ids[name]
+
+
+def _load(source: str, defects: Defects) -> tuple[list[dict], list[str]]:
     path, _, part = _builtin(source).partition(":")
     if path.endswith(".json"):
-        return load_coco(Path(path), Path(part) if part else None, classes, defects)
+        return load_coco(Path(path), Path(part) if part else None, defects)
     root = Path(path)
     if not root.is_dir():
         raise InputError(f"{source}: no such data set, folder or .json file")
     if is_voc(root):
         if not part:
             raise InputError(f"{source}: name the split as {path}:SPLIT; there are {', '.join(voc_splits(root))}")
-        return load_voc(root, part, classes, defects)
+        return load_voc(root, part, defects)
     splits = _coco_splits(root)
     if part not in splits:
         raise InputError(
             f"{source}: {root} has neither VOC's folders nor annotations/*{part}*.json; "
             f"of COCO layout it has {', '.join(splits) or 'no split'}"
         )
-    return load_coco(Path(splits[part]), None, classes, defects)
+    return load_coco(Path(splits[part]), None, defects)
 
 
 def _builtin(source: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 MISSING_DIFFICULT = "objects without `difficult`, taken as not difficult"
+LISTED_TWICE = "images listed more than once, taken once"
+NOT_FINITE = "boxes with a coordinate that is no number, dropped"
 NO_AREA = "boxes of no area, dropped"
 INVERTED = "boxes with xmin > xmax or ymin > ymax, dropped"
 OUTSIDE = "boxes outside the image, dropped"
@@ -38,6 +41,8 @@ def clean_box(box: Sequence[float], width: int, height: int, defects: Defects, w
         where: what to name in the report.
     """
     x0, y0, x1, y1 = box
+    if not all(math.isfinite(v) for v in box):
+        return defects.note(NOT_FINITE, where)
     if x0 > x1 or y0 > y1:
         return defects.note(INVERTED, where)
     if x0 == x1 or y0 == y1:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.defects import MISSING_DIFFICULT, NO_AREA, Defects, clean_box
+from detection.defects import LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
 
 from detectron2.structures import BoxMode
 from PIL import Image, UnidentifiedImageError
@@ -24,36 +25,35 @@ def voc_splits(root: Path) -> list[str]:
     return [n for n in names if n.rsplit("_", 1)[-1] == n]
 
 
-def load_voc(root: Path, split: str, classes: tuple[str, ...], defects: Defects) -> tuple[list[dict], tuple[str, ...]]:
+def load_voc(root: Path, split: str, defects: Defects) -> tuple[list[dict], list[str]]:
     """Reads a split.
 
     Args:
-        classes: names in the order of the category ids; empty takes those found, sorted.
         defects: filled with what was mended.
 
     Returns:
-        dataset dicts, whose annotations also carry `difficult` (0 or 1), and the class names. Boxes are continuous:
-        VOC's pixel indices are 1-based and inclusive, so a whole image of 1, 1, W, H becomes 0, 0, W, H.
+        dataset dicts, whose annotations carry the class name as `category`, and `difficult` (0 or 1); and the class
+        names, sorted. Boxes are continuous: VOC's pixel indices are 1-based and inclusive, so a whole image of
+        1, 1, W, H becomes 0, 0, W, H.
 
     Raises:
-        InputError: a file is missing or broken, or has a class that is not in `classes`; the message names it.
+        InputError: a file is missing or broken; the message names it.
     """
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise InputError(f"{listing}: no such split; {root} has {', '.join(voc_splits(root)) or 'none'}")
-    ids = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+    try:
+        lines = listing.read_text().splitlines()
+    except UnicodeDecodeError as e:
+        raise InputError(f"{listing}: is no text in UTF-8 ({e})") from e
+    ids = [line.split()[0] for line in lines if line.strip()]
     if not ids:
         raise InputError(f"{listing}: lists no image")
-    records = [_read_record(root, image_id, defects) for image_id in ids]
-    found = {a["category"] for r in records for a in r["annotations"]}
-    classes = classes or tuple(sorted(found))
-    unknown = sorted(found - set(classes))
-    if unknown:
-        raise InputError(f"{listing}: class {unknown[0]!r} is none of the training classes {list(classes)}")
-    for record in records:
-        for annotation in record["annotations"]:
-            annotation["category_id"] = classes.index(annotation.pop("category"))
-    return records, classes
+    for image_id, times in Counter(ids).items():
+        if times > 1:
+            defects.note(LISTED_TWICE, f"{listing.name}, {image_id}")
+    records = [_read_record(root, image_id, defects) for image_id in dict.fromkeys(ids)]
+    return records, sorted({a["category"] for r in records for a in r["annotations"]})
 
 
 def _read_record(root: Path, image_id: str, defects: Defects) -> dict:

@@ -8,12 +8,23 @@ from backbones.errors import InputError
 from detection.coco import find_images, load_coco, write_coco
 from detection.config import default_config
 from detection.datasets import data_splits, register_datasets
-from detection.defects import INVERTED, MISSING_DIFFICULT, NO_AREA, OUTSIDE, OVER_EDGE, Defects, clean_box
+from detection.defects import (
+    INVERTED,
+    LISTED_TWICE,
+    MISSING_DIFFICULT,
+    NO_AREA,
+    NOT_FINITE,
+    OUTSIDE,
+    OVER_EDGE,
+    Defects,
+    clean_box,
+)
 from detection.mapper import DetectionMapper, build_pipeline
 from detection.voc import load_voc
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -56,8 +67,9 @@ def coco(root, **changes):
 
 def test_voc_boxes_become_continuous(tmp_path):
     whole = obj(1, 1, W, H)
-    records, classes = load_voc(voc(tmp_path, [whole, obj("2.5", 3, 10, 12, "dog")]), "train", (), Defects())
-    assert classes == ("cat", "dog")
+    records, classes = load_voc(voc(tmp_path, [whole, obj("2.5", 3, 10, 12, "dog")]), "train", Defects())
+    assert classes == ["cat", "dog"]
+    assert [a["category"] for a in records[0]["annotations"]] == ["cat", "dog"]
     assert [a["bbox"] for a in records[0]["annotations"]] == [[0, 0, W, H], [1.5, 2, 10, 12]]
     assert (records[0]["width"], records[0]["height"], records[0]["image_id"]) == (W, H, "1")
 
@@ -68,12 +80,13 @@ def test_voc_defects_are_counted_and_not_fatal(tmp_path):
         obj(9, 5, 2, 8),
         obj(W + 10, 5, W + 20, 8),
         obj(30, 5, W + 20, 8),
+        obj("nan", 5, 20, 8),
         obj(3, 4, 9, 9, difficult=""),
         obj(3, 4, 9, 9, difficult="<difficult>1</difficult>"),
     ]
     defects = Defects()
-    records, _ = load_voc(voc(tmp_path, objects, size=False), "train", (), defects)
-    assert defects.counts == {NO_AREA: 1, INVERTED: 1, OUTSIDE: 1, OVER_EDGE: 1, MISSING_DIFFICULT: 1}
+    records, _ = load_voc(voc(tmp_path, objects, size=False), "train", defects)
+    assert defects.counts == {NO_AREA: 1, INVERTED: 1, OUTSIDE: 1, OVER_EDGE: 1, NOT_FINITE: 1, MISSING_DIFFICULT: 1}
     assert [a["difficult"] for a in records[0]["annotations"]] == [0, 0, 1]
     assert records[0]["annotations"][0]["bbox"] == [29, 4, W, 8]
     assert "1 boxes of no area, dropped (first: 1.xml)" in defects.lines()
@@ -102,20 +115,43 @@ def test_broken_voc_names_the_file(tmp_path, break_it, message):
     root = voc(tmp_path, [obj(1, 1, 9, 9)])
     break_it(root)
     with pytest.raises(InputError, match=message):
-        load_voc(root, "train", (), Defects())
+        load_voc(root, "train", Defects())
 
 
-def test_class_of_the_test_set_that_training_lacks(tmp_path):
-    with pytest.raises(InputError, match="'cat' is none of the training classes"):
-        load_voc(voc(tmp_path, [obj(1, 1, 9, 9)]), "train", ("dog",), Defects())
+def register(train, test):
+    cfg = default_config()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(map(str, train)), tuple(map(str, test))
+    return cfg, register_datasets(cfg)
+
+
+def test_classes_are_those_of_all_training_data(tmp_path):
+    cats, file = voc(tmp_path / "v", [obj(1, 1, 9, 9, "cow")]), coco(tmp_path / "c")
+    cfg, _ = register([f"{cats}:train", file], [file])
+    assert cfg.DATASETS.CLASSES == ("cow", "cat", "dog") and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
+    assert DatasetCatalog.get(str(file))[0]["annotations"][0]["category_id"] == 2
+    with pytest.raises(InputError, match=r"train.json: class 'dog' is none of the classes to learn, \['cow'\]"):
+        register([f"{cats}:train"], [file])
+
+
+def test_data_without_a_box_cannot_be_trained_on(tmp_path):
+    empty = voc(tmp_path, [obj(5, 5, 5, 5)])
+    with pytest.raises(InputError, match="no usable box to train on; 1 boxes of no area"):
+        register([f"{empty}:train"], [f"{empty}:val"])
+
+
+def test_an_image_listed_twice_counts_once(tmp_path):
+    root = voc(tmp_path, [obj(1, 1, 9, 9)])
+    (root / "ImageSets" / "Main" / "train.txt").write_text("1\n1\n")
+    defects = Defects()
+    records, _ = load_voc(root, "train", defects)
+    assert len(records) == 1 and defects.counts == {LISTED_TWICE: 1}
 
 
 def test_coco_categories_become_contiguous_in_the_order_of_their_ids(tmp_path):
-    records, classes = load_coco(coco(tmp_path), None, (), Defects())
-    assert classes == ("cat", "dog")
+    records, classes = load_coco(coco(tmp_path), None, Defects())
+    assert classes == ["cat", "dog"]
     annotation = records[0]["annotations"][0]
-    assert annotation["category_id"] == 1 and annotation["bbox"] == [1, 2, 11, 22] and annotation["area"] == 150
-    assert load_coco(coco(tmp_path), None, ("dog", "cat"), Defects())[0][0]["annotations"][0]["category_id"] == 0
+    assert annotation["category"] == "dog" and annotation["bbox"] == [1, 2, 11, 22] and annotation["area"] == 150
 
 
 @pytest.mark.parametrize(
@@ -125,6 +161,9 @@ def test_coco_categories_become_contiguous_in_the_order_of_their_ids(tmp_path):
         ({"annotations": [{"id": 5, "image_id": 7, "category_id": 4, "bbox": [1, 2, 3, 4]}]}, "category_id 4 is not"),
         ({"annotations": [{"id": 5, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3]}]}, r"is not \[x, y, width"),
         ({"annotations": [{"id": 5, "image_id": 7, "category_id": 3}]}, r"annotations\[0\] lacks `bbox`"),
+        ({"annotations": [{"id": 5, "image_id": [7], "category_id": 3, "bbox": []}]}, r"`image_id` cannot be \[7\]"),
+        ({"images": [{"id": 7, "file_name": 5, "width": W, "height": H}]}, "`file_name` cannot be 5"),
+        ({"images": [{"id": 7, "file_name": "a.png", "width": None, "height": H}]}, "`width` cannot be None"),
         ({"annotations": None}, "no list `annotations`"),
         ({"images": []}, "`images` is empty"),
         ({"categories": []}, "`categories` is empty"),
@@ -134,24 +173,25 @@ def test_coco_categories_become_contiguous_in_the_order_of_their_ids(tmp_path):
 )
 def test_broken_coco_names_file_and_entry(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
-        load_coco(coco(tmp_path, **changes), None, (), Defects())
+        load_coco(coco(tmp_path, **changes), None, Defects())
 
 
 def test_coco_that_is_no_json(tmp_path):
     path = coco(tmp_path)
     path.write_text('{"images": [')
     with pytest.raises(InputError, match=r"train\.json: broken JSON"):
-        load_coco(path, None, (), Defects())
+        load_coco(path, None, Defects())
     with pytest.raises(InputError, match="no such annotation file"):
-        load_coco(tmp_path / "no.json", None, (), Defects())
+        load_coco(tmp_path / "no.json", None, Defects())
 
 
 def test_real_coco_survives_the_way_through(real_data, tmp_path):
     source = real_data / "coco_tiny" / "annotations" / "instances_train2017.json"
     folder = find_images(source, json.loads(source.read_text())["images"][0]["file_name"])
     assert folder.name == "train2017"
-    records, classes = load_coco(source, None, (), Defects())
-    write_coco(records, classes, tmp_path / "out.json")
+    cfg, _ = register([source], [source])
+    classes = cfg.DATASETS.CLASSES
+    write_coco(DatasetCatalog.get(str(source)), classes, tmp_path / "out.json")
     before, after = COCO(str(source)), COCO(str(tmp_path / "out.json"))
     assert len(classes) == 80 and classes[0] == "person" and classes[-1] == "toothbrush"
     theirs = sorted((a["area"], a["bbox"], a["iscrowd"]) for a in before.anns.values())
@@ -164,8 +204,9 @@ def test_real_coco_survives_the_way_through(real_data, tmp_path):
 def test_bccd_has_the_two_boxes_of_no_area(real_data):
     counts, defects = Counter(), Defects()
     for split in ("train", "val", "test"):
-        records, classes = load_voc(real_data / "bccd", split, ("Platelets", "RBC", "WBC"), defects)
-        counts.update(classes[a["category_id"]] for r in records for a in r["annotations"])
+        records, classes = load_voc(real_data / "bccd", split, defects)
+        assert classes == ["Platelets", "RBC", "WBC"]
+        counts.update(a["category"] for r in records for a in r["annotations"])
     assert counts == {"RBC": 4153, "WBC": 372, "Platelets": 361}
     assert defects.counts == {NO_AREA: 2}
 
