@@ -55,18 +55,28 @@ class RunCheckpointer(Checkpointer):
         partial.replace(partial.with_suffix(""))
 
     def _load_file(self, f: str) -> dict:
-        checkpoint = read_checkpoint(f)
-        for key in ("task", "arch", "classes"):
-            if checkpoint.get(key) != self.metadata[key]:
-                raise InputError(
-                    f"{f}: {key} is {checkpoint.get(key)}, this run's is {self.metadata[key]}; "
-                    "resume with the config and data it was started with"
-                )
         self._file = f
-        return checkpoint
+        return read_checkpoint(f)
 
     def _load_model(self, checkpoint: dict) -> None:
         load_strict(self.model, checkpoint.pop("model"), self._file)
+
+
+def last_checkpoint(cfg) -> str:
+    """Path of the checkpoint in OUTPUT_DIR that --resume goes on from."""
+    return str(Path(cfg.OUTPUT_DIR) / Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text().strip())
+
+
+def check_same_run(cfg, metadata: dict) -> None:
+    """Raises InputError if the checkpoint to resume is of another task, arch or classes than `metadata`."""
+    path = last_checkpoint(cfg)
+    checkpoint = read_checkpoint(path)
+    for key in ("task", "arch", "classes"):
+        if checkpoint.get(key) != metadata[key]:
+            raise InputError(
+                f"--resume: {path}: {key} is {checkpoint.get(key)}, here it is {metadata[key]}; "
+                "resume with the config and data that the run was started with"
+            )
 
 
 class ProgressBar(HookBase):

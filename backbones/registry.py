@@ -108,7 +108,7 @@ def spec_of_builder(name: str) -> ArchSpec:
         InputError: it is not one of ours.
     """
     match = re.fullmatch(r"build_(?:retinanet_)?(.+?)(?:_fpn)?_backbone", name)
-    if match is None:
+    if match is None or (match.group(1) in CATALOGUE and name not in BACKBONE_REGISTRY):
         raise InputError(f"MODEL.BACKBONE.NAME: {name!r} builds no network of residet; use build_ARCH_backbone")
     return get_spec(match.group(1))
 

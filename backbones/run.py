@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import logging
 import os
 import sys
@@ -59,7 +60,7 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
         near = difflib.get_close_matches(key, _keys(cfg), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(f"{source}: {e.args[0]}{hint}") from e
-    except (ValueError, yaml.YAMLError, FileNotFoundError, AttributeError) as e:
+    except (ValueError, TypeError, yaml.YAMLError, FileNotFoundError, AttributeError, RecursionError) as e:
         raise InputError(f"{source}: {' '.join(str(e).split())}") from e
 
 
@@ -80,23 +81,29 @@ def choose_device(cfg: CfgNode) -> None:
 
 
 def check_output(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None:
-    """Keeps one run from writing over another: an evaluation goes into the subfolder `eval` of a training run.
+    """Keeps one run from writing over another: an evaluation in a folder with results gets a subfolder of its own.
 
     Raises:
         InputError: OUTPUT_DIR holds a run and this one does not resume it, or it holds none to resume.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    traces = [name for name in ("last_checkpoint", "metrics.json") if (folder / name).exists()]
     if eval_only:
-        if traces:
-            cfg.OUTPUT_DIR = str(folder / "eval")
+        if _traces(folder):
+            cfg.OUTPUT_DIR = next(str(path) for i in itertools.count(1) if not _traces(path := folder / f"eval-{i}"))
         return
-    if resume and "last_checkpoint" not in traces:
+    traces = _traces(folder)
+    resumable = "last_checkpoint" in traces
+    if resume and not resumable:
         raise InputError(f"--resume: {folder} holds no checkpoint to resume; check OUTPUT_DIR or leave --resume out")
     if traces and not resume:
-        raise InputError(
-            f"OUTPUT_DIR: {folder} holds another run ({', '.join(traces)}); give --resume or another folder"
-        )
+        way_out = "give --resume or another folder" if resumable else "remove it or name another folder"
+        raise InputError(f"OUTPUT_DIR: {folder} holds another run ({', '.join(traces)}); {way_out}")
+
+
+def _traces(folder: Path) -> list[str]:
+    """Names of the files that only a run leaves which got somewhere; empty ones are of one that failed at its start."""
+    files = [folder / "last_checkpoint", folder / "results.json", folder / "metrics.json", *folder.glob("*.pth")]
+    return [path.name for path in files if path.is_file() and path.stat().st_size]
 
 
 def start_log(cfg: CfgNode, args: argparse.Namespace, title: str) -> None:
@@ -146,6 +153,9 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
     launch(main, max(args.num_gpus, 1), args.num_machines, args.machine_rank, args.dist_url, args=(args,))
 
 
+_DIVERGED = "Start again in another OUTPUT_DIR with a lower SOLVER.BASE_LR or a longer SOLVER.WARMUP_ITERS."
+
+
 def exit_code(run: Callable[[], object]) -> int:
     """Runs a tool: 0, or 2 with one message where the user can mend it."""
     try:
@@ -154,12 +164,14 @@ def exit_code(run: Callable[[], object]) -> int:
         # A DataLoader worker's error arrives with the worker's traceback around its message.
         message = str(e).rsplit("InputError: ", 1)[-1].strip()
     except FloatingPointError as e:
-        message = f"{' '.join(str(e).split())} Lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_ITERS, then --resume."
+        message = f"{' '.join(str(e).split())} {_DIVERGED}"
     except torch.multiprocessing.ProcessRaisedException as e:
         # So does that of a process which `launch` started.
-        if "InputError: " not in str(e):
+        head, _, tail = str(e).rpartition("InputError: ")
+        diverged, _, loss = str(e).rpartition("FloatingPointError: ")
+        if not head and not diverged:
             raise
-        message = str(e).rsplit("InputError: ", 1)[-1].strip()
+        message = tail.strip() if head else f"{' '.join(loss.split())} {_DIVERGED}"
     else:
         return 0
     print(f"error: {message}", file=sys.stderr)

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import os
 import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -35,9 +33,9 @@ class Weights:
     state: dict[str, Tensor]
     task: str | None = None
     arch: str | None = None
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    channel_order: str = "RGB"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channel_order: str | None = None
     classes: tuple[str, ...] | None = None
 
 
@@ -59,7 +57,7 @@ def read_checkpoint(path: str | Path) -> dict:
             f"{path}: refused, it is no checkpoint or holds more than tensors and plain containers; "
             "save its state dict alone (torch.save(model.state_dict(), path))"
         ) from e
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, safetensors.SafetensorError) as e:
+    except Exception as e:  # the unpickler fails in as many ways as there are broken files
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise InputError(f"{path}: cannot be read as a checkpoint ({reason}); is it whole?") from e
     if not isinstance(content, dict):
@@ -139,6 +137,16 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, ski
         )
     module.load_state_dict(given, strict=False)
     return f"{len(wanted)} of {len(own)} entries"
+
+
+def take_preprocessing(cfg, weights: Weights) -> None:
+    """Sets detectron2's keys for pixels to what the file was trained with, where it says so."""
+    if weights.mean:
+        cfg.MODEL.PIXEL_MEAN = list(weights.mean)
+    if weights.std:
+        cfg.MODEL.PIXEL_STD = list(weights.std)
+    if weights.channel_order:
+        cfg.INPUT.FORMAT = weights.channel_order
 
 
 def check_arch(weights: Weights, arch: str) -> None:

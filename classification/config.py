@@ -39,7 +39,7 @@ def add_classification_config(cfg: CfgNode) -> None:
     cfg.MODEL.PIXEL_MEAN = list(IMAGENET_MEAN)
     cfg.MODEL.PIXEL_STD = list(IMAGENET_STD)
     cfg.MODEL.WEIGHTS = ""
-    cfg.INPUT.FORMAT = "RGB"
+    cfg.INPUT.FORMAT = "RGB"  # and no other: PIL reads so
     cfg.DATASETS.TEST = ("val",)
     cfg.SOLVER.IMS_PER_BATCH = 256
     cfg.SOLVER.BASE_LR = 0.1

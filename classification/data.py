@@ -10,7 +10,7 @@ import torch
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import find_classes
@@ -24,7 +24,7 @@ class LabelledFolder(ImageFolder):
         path = self.samples[index][0]
         try:
             image, label = super().__getitem__(index)
-        except (UnidentifiedImageError, OSError, SyntaxError) as e:
+        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as e:
             raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
         return {"image": image, "label": label}
 

@@ -6,10 +6,10 @@ import json
 import logging
 from pathlib import Path
 
-from backbones.engine import Trainer, progress
+from backbones.engine import Trainer, check_same_run, last_checkpoint, progress
 from backbones.errors import InputError
 from backbones.spec import get_spec
-from backbones.weights import Weights, check_arch, load_strict, read_weights
+from backbones.weights import check_arch, load_strict, read_weights, take_preprocessing
 from classification.config import set_iterations
 from classification.data import build_train_loader, build_val_loader, class_names, open_split
 from classification.evaluator import ErrorEvaluator
@@ -23,7 +23,7 @@ from torch import nn
 log = logging.getLogger("residet")
 
 
-def prepare(cfg: CfgNode, *, eval_only: bool) -> None:
+def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:
     """Checks arch and data, and fills what follows from the data into cfg.
 
     Raises:
@@ -31,10 +31,23 @@ def prepare(cfg: CfgNode, *, eval_only: bool) -> None:
     """
     get_spec(cfg.CLASSIFICATION.ARCH)
     cfg.CLASSIFICATION.CLASSES = class_names(cfg.CLASSIFICATION.DATA, eval_only=eval_only)
-    if eval_only:
-        _weights_of_the_datas_classes(cfg)
-    else:
+    open_split(cfg, "val")
+    if not eval_only:
         set_iterations(cfg, len(open_split(cfg, "train")))
+    elif not cfg.MODEL.WEIGHTS:
+        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
+    source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
+    if source:
+        weights = read_weights(source)
+        take_preprocessing(cfg, weights)
+        if cfg.INPUT.FORMAT != "RGB":
+            raise InputError(f"INPUT.FORMAT: pretraining reads RGB, here it is {cfg.INPUT.FORMAT}; use weights for RGB")
+    if eval_only and weights.classes not in (None, tuple(cfg.CLASSIFICATION.CLASSES)):
+        raise InputError(
+            f"{source}: its classes {list(weights.classes)} are not those of the data {cfg.CLASSIFICATION.CLASSES}"
+        )
+    if resume:
+        check_same_run(cfg, ClassificationTrainer.metadata(cfg))
 
 
 class ClassificationTrainer(Trainer):
@@ -65,7 +78,7 @@ class ClassificationTrainer(Trainer):
             "arch": cfg.CLASSIFICATION.ARCH,
             "mean": list(cfg.MODEL.PIXEL_MEAN),
             "std": list(cfg.MODEL.PIXEL_STD),
-            "channel_order": cfg.INPUT.FORMAT,
+            "channel_order": "RGB",
             "classes": list(cfg.CLASSIFICATION.CLASSES),
             # Lets a stock detectron2 project take this file as MODEL.WEIGHTS: names are matched by their ends.
             "matching_heuristics": True,
@@ -80,29 +93,21 @@ class ClassificationTrainer(Trainer):
             raise InputError(f"{weights.path}: holds a detector, pretraining takes a classifier")
         check_arch(weights, cfg.CLASSIFICATION.ARCH)
         head = []
-        if "fc.weight" not in weights.state or len(weights.state["fc.weight"]) != model.fc.out_features:
+        classes = weights.state["fc.weight"].shape[0] if "fc.weight" in weights.state else 0
+        names = tuple(cfg.CLASSIFICATION.CLASSES)
+        if classes != len(names) or weights.classes not in (None, names):
             head = ["fc.weight", "fc.bias"]
-            log.info("classifier: re-initialised, %s has another number of classes", weights.path)
+            log.warning("%s: knows %d classes, not the data's %d: fc re-initialised", weights.path, classes, len(names))
         log.info("loaded %s from %s", load_strict(model, weights.state, weights.path, skip=head), weights.path)
 
 
 def evaluate(cfg: CfgNode) -> dict:
     """Evaluates cfg.MODEL.WEIGHTS on the val split."""
-    weights = _weights_of_the_datas_classes(cfg)
+    weights = read_weights(cfg.MODEL.WEIGHTS)
     model = ClassificationTrainer.build_model(cfg)
     check_arch(weights, cfg.CLASSIFICATION.ARCH)
     load_strict(model, weights.state, weights.path)
     return report(cfg, ClassificationTrainer.test(cfg, model))
-
-
-def _weights_of_the_datas_classes(cfg: CfgNode) -> Weights:
-    if not cfg.MODEL.WEIGHTS:
-        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
-    weights = read_weights(cfg.MODEL.WEIGHTS)
-    names = tuple(cfg.CLASSIFICATION.CLASSES)
-    if weights.classes not in (None, names):
-        raise InputError(f"{weights.path}: its classes {weights.classes} are not those of the data {names}")
-    return weights
 
 
 def train(cfg: CfgNode, resume: bool = False) -> dict:

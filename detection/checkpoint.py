@@ -17,15 +17,6 @@ log = logging.getLogger("residet")
 _CLASS_LAYERS = ("box_predictor.", "head.cls_score.")
 
 
-def take_preprocessing(cfg: CfgNode) -> None:
-    """Sets the preprocessing in cfg to that of MODEL.WEIGHTS, and for a detector its classes where none are given."""
-    weights = read_weights(cfg.MODEL.WEIGHTS)
-    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = list(weights.mean), list(weights.std)
-    cfg.INPUT.FORMAT = weights.channel_order
-    if _is_detector(weights) and weights.classes and not cfg.DATASETS.TRAIN:
-        cfg.DATASETS.CLASSES = weights.classes
-
-
 def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None:
     """Fills `model` from cfg.MODEL.WEIGHTS, strictly.
 
@@ -38,7 +29,7 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
     """
     weights = read_weights(cfg.MODEL.WEIGHTS)
     check_arch(weights, spec_of_builder(cfg.MODEL.BACKBONE.NAME).name)
-    if _is_detector(weights):
+    if is_detector(weights):
         state, skip = weights.state, _new_classes(cfg, model, weights, for_training)
     elif for_training:
         state, skip = _classifier_state(model, weights)
@@ -47,7 +38,7 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
     log.info("loaded %s from %s", load_strict(model, state, weights.path, skip), weights.path)
 
 
-def _is_detector(weights: Weights) -> bool:
+def is_detector(weights: Weights) -> bool:
     return weights.task == "detection" or any(k.startswith("backbone.") for k in weights.state)
 
 

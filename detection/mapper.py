@@ -15,7 +15,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 # It looks for updates on the network otherwise.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -133,6 +133,6 @@ def read_image(record: dict, image_format: str) -> np.ndarray:
             f"{path}: the image is {image.shape[1]}x{image.shape[0]}, its annotation says "
             f"{record['width']}x{record['height']}; correct one of them"
         ) from e
-    except (UnidentifiedImageError, OSError, SyntaxError) as e:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as e:
         raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
     return image

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import detection.roi_heads  # noqa: F401  registers the C4 head
-from backbones.engine import Trainer, progress
+from backbones.engine import Trainer, check_same_run, last_checkpoint, progress
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
-from detection.checkpoint import load_detector, take_preprocessing
+from backbones.weights import read_weights, take_preprocessing
+from detection.checkpoint import is_detector, load_detector
 from detection.coco import write_coco
 from detection.datasets import register_datasets, slug
 from detection.evaluator import VOCEvaluator
@@ -29,11 +30,11 @@ from torch import nn
 log = logging.getLogger("residet")
 
 
-def prepare(cfg: CfgNode, *, eval_only: bool) -> list[str]:
+def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]:
     """Checks everything that comes from outside before a run starts, and fills what follows from it into cfg.
 
     Returns:
-        lines on the data that was read.
+        lines on what was read, for the log.
 
     Raises:
         InputError: arch, data, weights or transforms cannot be used; the message says what and how to mend it.
@@ -49,9 +50,25 @@ def prepare(cfg: CfgNode, *, eval_only: bool) -> list[str]:
         cfg.DATASETS.TRAIN = ()
     elif not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN: empty; name data with --data DIR or --train DIR:SPLIT|FILE.json")
-    if cfg.MODEL.WEIGHTS:
-        take_preprocessing(cfg)
-    return register_datasets(cfg)
+    source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
+    if source:
+        weights = read_weights(source)
+        take_preprocessing(cfg, weights)
+        if eval_only and is_detector(weights) and weights.classes:
+            cfg.DATASETS.CLASSES = weights.classes
+    lines = register_datasets(cfg)
+    if cfg.SOLVER.IMS_PER_BATCH % comm.get_world_size():
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH: {cfg.SOLVER.IMS_PER_BATCH} is no multiple of {comm.get_world_size()} processes"
+        )
+    if resume:
+        check_same_run(cfg, DetectionTrainer.metadata(cfg))
+    elif not source and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):
+        lines.append(
+            "MODEL.WEIGHTS is empty: MODEL.BACKBONE.FREEZE_AT and FrozenBN freeze random weights; "
+            "name a checkpoint, or set them to 0 and BN"
+        )
+    return lines
 
 
 class _QuietCOCOEvaluator(COCOEvaluator):

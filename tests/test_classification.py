@@ -114,8 +114,11 @@ def test_cifar_of_the_real_data(real_data, tmp_path):
         members = (m for m in archive if m.isfile() and m.name.endswith(("0001.jpg", "0002.jpg")))
         for _, member in zip(range(8), members, strict=False):
             archive.extract(member, tmp_path, filter="data")
-    roots = list(tmp_path.rglob("train"))
-    assert split_folder(str(roots[0].parent), "train") == roots[0]
+    (root,) = {p.parents[2] for p in tmp_path.rglob("*.jpg")}
+    cfg = default_config()
+    cfg.merge_from_list([*TINY, "CLASSIFICATION.DATA", str(root)])
+    images = open_split(cfg, "train" if (root / "train").is_dir() else "val")
+    assert images[0]["image"].shape == (3, 32, 32) and images[0]["image"].float().std() > 1
 
 
 def test_tool_trains_resumes_and_evaluates(shapes, tmp_path):

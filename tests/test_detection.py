@@ -5,8 +5,8 @@ import json
 from backbones.errors import InputError
 from backbones.resnet import ResidualNet
 from backbones.spec import CATALOGUE, get_spec
-from backbones.weights import save_checkpoint
-from detection.checkpoint import load_detector, take_preprocessing
+from backbones.weights import read_weights, save_checkpoint, take_preprocessing
+from detection.checkpoint import load_detector
 from detection.coco import write_coco
 from detection.config import default_config
 from detection.datasets import register_datasets
@@ -76,7 +76,7 @@ def classifier(tmp_path):
 def test_classifier_fills_backbone_and_stage_5(kind, classifier):
     net, path = classifier
     cfg = load_config(f"faster_rcnn_resnet18{kind}.yaml", "MODEL.WEIGHTS", str(path))
-    take_preprocessing(cfg)
+    take_preprocessing(cfg, read_weights(path))
     assert cfg.MODEL.PIXEL_MEAN == [1.0, 2.0, 3.0] and cfg.MODEL.PIXEL_STD == [4.0, 5.0, 6.0]
     model = build_model(cfg)
     load_detector(cfg, model, for_training=True)

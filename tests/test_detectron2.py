@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
+from pathlib import Path
 
 from backbones._detectron2 import detectron2_source
 
@@ -91,6 +93,32 @@ def test_installed_detectron2_comes_first(tmp_path):
         tmp_path,
     )
     assert out == ["upstream", "installed", "False"]
+
+
+@labgym_only
+def test_a_whole_installed_detectron2_serves_the_same_way(tmp_path):
+    """Upstream's code as it would be installed: the copy with its imports turned back into `detectron2.x`."""
+    copy = Path(find_spec("LabGym").submodule_search_locations[0]) / "detectron2"
+    for path in copy.rglob("*.py"):
+        target = tmp_path / "detectron2" / path.relative_to(copy)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(path.read_text().replace("LabGym.detectron2", "detectron2"))
+    out = check(
+        """
+        import backbones.registry
+        from backbones._detectron2 import detectron2_source
+        from detection.config import default_config
+        from detectron2.modeling import build_model
+        import detection.trainer
+        cfg = default_config()
+        cfg.MODEL.BACKBONE.NAME, cfg.MODEL.DEVICE = "build_resnet18_backbone", "cpu"
+        cfg.MODEL.ROI_HEADS.NAME = "ArchRes5ROIHeads"
+        model = build_model(cfg)
+        print(detectron2_source(), sys.modules["detectron2"].__file__, any(m.startswith("LabGym") for m in sys.modules))
+        """,
+        tmp_path,
+    )
+    assert out == ["installed", str(tmp_path / "detectron2" / "__init__.py"), "False"]
 
 
 def test_core_needs_no_detectron2_and_the_rest_says_how_to_get_it():

@@ -5,7 +5,7 @@ import os
 from backbones.errors import InputError
 from backbones.resnet import ResidualNet
 from backbones.spec import get_spec
-from backbones.weights import IMAGENET_MEAN, load_strict, read_checkpoint, read_weights, save_checkpoint
+from backbones.weights import load_strict, read_checkpoint, read_weights, save_checkpoint
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_a_bare_state_dict_loads_as_torchvision_saves_it(suffix, tmp_path):
     net = ResidualNet(get_spec("resnet18"))
     load_strict(net, weights.state, weights.path)
     assert torch.equal(net.fc.weight, theirs.fc.weight)
-    assert weights.arch is None and weights.mean == IMAGENET_MEAN
+    assert weights.arch is None and weights.mean is None
 
 
 class Payload:
@@ -65,6 +65,10 @@ def test_damaged_and_missing_files_are_named(net, tmp_path):
     (tmp_path / "text.safetensors").write_text("no")
     with pytest.raises(InputError, match="is it whole"):
         read_checkpoint(tmp_path / "text.safetensors")
+    for start in (b"hello", b"<html>", b"https://x", b"R"):
+        (tmp_path / "text.pth").write_bytes(start)
+        with pytest.raises(InputError, match=r"text\.pth"):
+            read_checkpoint(tmp_path / "text.pth")
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(InputError, match="no state dict"):
         read_weights(tmp_path / "empty.pth")

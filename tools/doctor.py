@@ -2,10 +2,13 @@
 
 import importlib
 import importlib.metadata
+import os
 import platform
 import sys
 
 from backbones._detectron2 import REMEDY, detectron2_source
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates on the network otherwise
 
 NEEDED = ("torch", "torchvision", "detectron2", "fvcore", "pycocotools", "albumentations")
 PYTHON = ((3, 10), (3, 13))

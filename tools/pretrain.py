@@ -40,7 +40,7 @@ def setup(args):
         cfg.CLASSIFICATION.DATA = args.data
     choose_device(cfg)
     check_output(cfg, resume=args.resume, eval_only=args.eval_only)
-    prepare(cfg, eval_only=args.eval_only)
+    prepare(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg
 

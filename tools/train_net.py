@@ -43,7 +43,7 @@ def setup(args):
         cfg.DATASETS.TEST = (args.val,)
     choose_device(cfg)
     check_output(cfg, resume=args.resume, eval_only=args.eval_only)
-    data_report = prepare(cfg, eval_only=args.eval_only)
+    data_report = prepare(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg, data_report
 
