@@ -140,7 +140,3 @@ class Trainer(DefaultTrainer):
         hooks = super().build_hooks()
         # Before the evaluation, whose own bar follows this one.
         return [*hooks[:1], ProgressBar(), *hooks[1:]]
-
-    @classmethod
-    def build_model(cls, cfg) -> nn.Module:
-        raise NotImplementedError
