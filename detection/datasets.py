@@ -103,6 +103,11 @@ def _number_classes(source: str, records: list[dict], classes: tuple[str, ...]) 
 
 def _load(source: str, defects: Defects) -> tuple[list[dict], list[str]]:
     path, _, part = _builtin(source).partition(":")
+    if path != source.partition(":")[0] and not Path(path).exists():
+        raise InputError(
+            f"{source}: {path} is missing; set DETECTRON2_DATASETS to the folder that holds detectron2's data sets, "
+            "or name data of your own with --data DIR"
+        )
     if path.endswith(".json"):
         return load_coco(Path(path), Path(part) if part else None, defects)
     root = Path(path)
