@@ -1,75 +1,154 @@
-"""Stem and residual blocks.
+"""Residual blocks.
 
-Shapes: N images, C channels, H x W pixels; s is the stride of a block. Parameter names are torchvision's.
+Shapes: N images, C channels, H x W pixels; s is the stride of a block. Parameter names are torchvision's: `conv1`,
+`bn1`, … in order, `downsample.0` and `downsample.1` for a projection and its norm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
+from backbones.spec import ArchSpec
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 Norm = Callable[[int], nn.Module]
 """Makes the normalisation of that many channels, e.g. `nn.BatchNorm2d`."""
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size at stride 1, without bias: a norm follows it."""
+    """A convolution that keeps the size at stride 1, without bias: a norm follows or precedes it."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
 
 
-class _Residual(nn.Module):
-    """relu(shortcut(x) + branch(x)): (N, C, H, W) -> (N, C', H/s, W/s). ResNet, Eqn. 1 and 2.
+class ZeroPad(nn.Module):
+    """Shortcut of option A: (N, C, H, W) -> (N, C', H/s, W/s), the channels past C are zeros. ResNet, section 3.3."""
 
-    The shortcut is the identity where the shape stays, else a 1x1 projection (option B).
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm):
+    def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs))
-
-    def branch(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        self.extra = outputs - inputs
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.branch(x) + shortcut)
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
 
 
-class BasicBlock(_Residual):
-    """Two 3x3 convolutions: ResNet, Fig. 5 left; widened, Wide ResNet's B(3,3)."""
+def shortcut(spec: ArchSpec, inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
+    """What leads around a branch where that is not the identity (ResNet, Eqn. 2), else None."""
+    changes = stride != 1 or inputs != outputs
+    if spec.shortcut == "none" or not (changes or spec.shortcut == "C"):
+        return None
+    if spec.shortcut == "A":
+        return ZeroPad(inputs, outputs, stride)
+    projection = conv(inputs, outputs, 1, stride)
+    return nn.Sequential(projection) if spec.preact else nn.Sequential(projection, norm(outputs))
 
-    def __init__(self, inputs: int, inner: int, outputs: int, stride: int, groups: int, norm: Norm):
-        super().__init__(inputs, outputs, stride, norm)
-        self.conv1 = conv(inputs, inner, 3, stride, groups)
-        self.bn1 = norm(inner)
-        self.conv2 = conv(inner, outputs, 3, 1, groups)
-        self.bn2 = norm(outputs)
+
+class Block(nn.Module):
+    """relu(x + F(x)), in a plain network relu(F(x)): (N, C, H, W) -> (N, C', H/s, W/s). ResNet, Eqn. 1 and 2.
+
+    F is the convolutions of `spec.kernels`, each with its norm, with ReLU (and dropout) between them.
+
+    Args:
+        spec: the network that it is a block of.
+        inputs, inner, outputs: channels of x, of the convolutions before the last, and of the result.
+        stride: of the block.
+        norm: makes a norm of so many channels.
+        first: it is the first block of the network.
+
+    Attributes:
+        checkpointed: whether training forgets what F computed and computes it again in the backward pass.
+    """
+
+    def __init__(self, spec: ArchSpec, inputs: int, inner: int, outputs: int, stride: int, norm: Norm, first: bool):
+        super().__init__()
+        self.relu = nn.ReLU(inplace=True)
+        self.checkpointed = False
+        self.plain = spec.shortcut == "none"
+        self.dropout = nn.Dropout(spec.dropout) if spec.dropout else None
+        self.downsample = shortcut(spec, inputs, outputs, stride, norm)
+        self.size = len(spec.kernels)
+        self._build_branch(spec, inputs, inner, outputs, stride, norm, first)
+
+    def _build_branch(self, spec, inputs, inner, outputs, stride, norm, first):
+        strided = 0 if spec.stride_in_first else spec.kernels.index(3)
+        widths = [inputs, *[inner] * (self.size - 1), outputs]
+        for i, kernel in enumerate(spec.kernels):
+            groups = spec.groups if kernel == 3 else 1
+            convolution = conv(widths[i], widths[i + 1], kernel, stride if i == strided else 1, groups)
+            self.add_module(f"conv{i + 1}", convolution)
+            if not spec.preact:
+                self.add_module(f"bn{i + 1}", norm(widths[i + 1]))
+            elif i > 0 or not first:
+                self.add_module(f"bn{i + 1}", norm(widths[i]))
+
+    @property
+    def layers(self) -> list[tuple[nn.Module, nn.Module | None]]:
+        """Convolutions and their norms, in order; the first block of a pre-activation network has no first norm."""
+        return [(getattr(self, f"conv{i}"), getattr(self, f"bn{i}", None)) for i in range(1, self.size + 1)]
+
+    def between(self, x: Tensor) -> Tensor:
+        """What happens between two convolutions beside the norm."""
+        x = self.relu(x)
+        return x if self.dropout is None else self.dropout(x)
 
     def branch(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.bn2(self.conv2(x))
+        """F(x): (N, C, H, W) -> (N, C', H/s, W/s)."""
+        for i, (convolution, norm) in enumerate(self.layers):
+            x = norm(convolution(self.between(x) if i else x))
+        return x
+
+    def compute(self, x: Tensor) -> Tensor:
+        """The block, without regard to checkpointing."""
+        out = self.branch(x)
+        if not self.plain:
+            out = out + (x if self.downsample is None else self.downsample(x))
+        return self.relu(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.checkpointed and self.training and torch.is_grad_enabled():
+            return checkpoint(self.compute, x, use_reentrant=False, context_fn=self._recomputation)
+        return self.compute(x)
+
+    def _recomputation(self):
+        return contextlib.nullcontext(), _frozen_statistics(self)
 
 
-class Bottleneck(_Residual):
-    """1x1, grouped 3x3 with the stride, 1x1: ResNet, Fig. 5 right; in groups, ResNeXt's Fig. 3(c)."""
+class PreActBlock(Block):
+    """x + F(x) with norm and ReLU before each convolution of F: (N, C, H, W) -> (N, C', H/s, W/s).
 
-    def __init__(self, inputs: int, inner: int, outputs: int, stride: int, groups: int, norm: Norm):
-        super().__init__(inputs, outputs, stride, norm)
-        self.conv1 = conv(inputs, inner, 1)
-        self.bn1 = norm(inner)
-        self.conv2 = conv(inner, inner, 3, stride, groups)
-        self.bn2 = norm(inner)
-        self.conv3 = conv(inner, outputs, 1)
-        self.bn3 = norm(outputs)
+    As Identity Mappings in Deep Residual Networks has it (Fig. 4e and appendix): a projection takes x after the first
+    norm and ReLU, as F does; the first block of the network has no first norm and ReLU, since the stem ends with them.
+    """
+
+    def compute(self, x: Tensor) -> Tensor:
+        first_norm = self.layers[0][1]
+        active = x if first_norm is None else self.relu(first_norm(x))
+        out = self.branch(active)
+        if self.plain:
+            return out
+        if isinstance(self.downsample, nn.Sequential):
+            return out + self.downsample(active)
+        return out + (x if self.downsample is None else self.downsample(x))
 
     def branch(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        return self.bn3(self.conv3(x))
+        for i, (convolution, norm) in enumerate(self.layers):
+            x = convolution(self.between(norm(x)) if i else x)
+        return x
 
 
-BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+@contextlib.contextmanager
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Computing a block again must not count its batch twice in the running statistics of BN."""
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

@@ -11,9 +11,10 @@ import functools
 import re
 from collections.abc import Sequence
 
+from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
 from backbones.resnet import LAYER_OF_STAGE, ResidualNet
-from backbones.spec import CATALOGUE, FEATURES, ArchSpec, get_spec
+from backbones.spec import FEATURES, ArchSpec
 
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone

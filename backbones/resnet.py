@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backbones.blocks import BLOCKS, Norm, conv
+from backbones.blocks import Block, Norm, PreActBlock, conv
+from backbones.forms import ConcatenatedBlock, SummedBlock
 from backbones.spec import FEATURES, STAGES, ArchSpec
 
 from torch import Tensor, nn
@@ -14,20 +15,31 @@ LAYER_OF_STAGE = {stage: f"layer{i}" for i, stage in enumerate(STAGES, start=1)}
 def build_stage(spec: ArchSpec, stage: str, norm: Norm = nn.BatchNorm2d) -> nn.Sequential:
     """One stage alone: (N, C, H, W) -> (N, C', H/s, W/s), where s is 1 for res2 and 2 for the others.
 
+    The last stage of a pre-activation network ends with a norm and ReLU, as Identity Mappings in Deep Residual Networks
+    (appendix) has it, so that it can stand alone too.
+
     Args:
-        stage: "res2" to "res5".
+        stage: of `spec.stages`.
     """
-    index = STAGES.index(stage)
-    inputs = spec.channels[FEATURES[index]]  # FEATURES begins with the stem, so this is the map before
+    index = spec.stages.index(stage)
     outputs = spec.widths[index]
-    block = BLOCKS[spec.block]
-    blocks = []
+    inputs = spec.channels[FEATURES[index]]  # FEATURES begins with the stem, so this is the map before
+    layers = nn.Sequential()
     for i in range(spec.depths[index]):
-        stride = 2 if i == 0 and stage != "res2" else 1
-        blocks.append(
-            block(inputs if i == 0 else outputs, spec.inner_widths[index], outputs, stride, spec.groups, norm)
-        )
-    return nn.Sequential(*blocks)
+        stride = 2 if i == 0 and index > 0 else 1
+        first = i == 0 and index == 0
+        inner = spec.inner_widths[index]
+        layers.append(_block_class(spec)(spec, outputs if i else inputs, inner, outputs, stride, norm, first))
+    if spec.preact and stage == spec.stages[-1]:
+        layers.add_module("norm", norm(outputs))
+        layers.add_module("relu", nn.ReLU(inplace=True))
+    return layers
+
+
+def _block_class(spec: ArchSpec) -> type[Block]:
+    if spec.preact:
+        return PreActBlock
+    return {"a": SummedBlock, "b": ConcatenatedBlock, "c": Block}[spec.form]
 
 
 class ResidualNet(nn.Module):
@@ -37,7 +49,14 @@ class ResidualNet(nn.Module):
         spec: what to build.
         num_classes: outputs of the classifier `fc`; None leaves it out.
         norm: makes a norm of so many channels.
-        stages: how many of the stages, from res2 on; the rest is left out, and with it the classifier.
+        stages: how many of the stages, from res2 on; None for all. With fewer, the classifier is left out too.
+        zero_init_residual: every branch begins as zero: the last norm of a block (in a pre-activation network its last
+            convolution) begins with weight 0.
+        checkpoint_activations: training keeps only the inputs of the blocks and computes the rest again in the backward
+            pass: less memory, a third more computation.
+
+    Raises:
+        ValueError: a classifier is wanted without all stages, or zero branches of a network without shortcuts.
     """
 
     def __init__(
@@ -45,24 +64,48 @@ class ResidualNet(nn.Module):
         spec: ArchSpec,
         num_classes: int | None = 1000,
         norm: Norm = nn.BatchNorm2d,
-        stages: int = len(STAGES),
+        stages: int | None = None,
+        *,
+        zero_init_residual: bool = False,
+        checkpoint_activations: bool = False,
     ):
         super().__init__()
-        if num_classes is not None and stages < len(STAGES):
-            raise ValueError("a classifier needs all stages")
         self.spec = spec
-        self.conv1 = conv(3, spec.stem_width, 7, 2)
+        self.stage_names = spec.stages[:stages]
+        if num_classes is not None and self.stage_names != spec.stages:
+            raise ValueError("a classifier needs all stages")
+        large = spec.stem == "imagenet"
+        self.conv1 = conv(3, spec.stem_width, 7, 2) if large else conv(3, spec.stem_width, 3)
         self.bn1 = norm(spec.stem_width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.stage_names = STAGES[:stages]
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
         for stage in self.stage_names:
             setattr(self, LAYER_OF_STAGE[stage], build_stage(spec, stage, norm))
         self.fc = None if num_classes is None else nn.Linear(spec.widths[-1], num_classes)
-        init_weights(self)
+        init_weights(self, zero_init_residual=zero_init_residual)
+        for block in self.modules():
+            if isinstance(block, Block):
+                block.checkpointed = checkpoint_activations
+
+    @property
+    def feature_info(self) -> list[dict]:
+        """Channels, stride and module of every map of `features`, as timm's `feature_info` lists them."""
+        module = {"stem": "maxpool"} | LAYER_OF_STAGE
+        return [
+            {
+                "name": name,
+                "num_chs": self.spec.channels[name],
+                "reduction": self.spec.strides[name],
+                "module": module[name],
+            }
+            for name in ("stem", *self.stage_names)
+        ]
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> {"stem": (N, C, H/4, W/4), "res2": …, … "res5": (N, C, H/32, W/32)}."""
+        """(N, 3, H, W) -> {"stem": …, "res2": …, … "res5": (N, C, H/32, W/32)}, as `feature_info` declares them.
+
+        H/s is rounded up. A CIFAR network ends with "res4" at stride 4.
+        """
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = {"stem": x}
         for stage in self.stage_names:
@@ -71,11 +114,26 @@ class ResidualNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes) logits."""
-        return self.fc(self.features(x)["res5"].mean(dim=(2, 3)))
+        return self.fc(self.features(x)[self.stage_names[-1]].mean(dim=(2, 3)))
 
 
-def init_weights(module: nn.Module) -> None:
-    """He initialisation of the convolutions (by fan-out, as fb.resnet.torch and torchvision have it)."""
+def init_weights(module: nn.Module, *, zero_init_residual: bool = False) -> None:
+    """He initialisation of the convolutions, by fan-out: N(0, 2 / (k * k * outputs)).
+
+    The papers refer to Delving Deep into Rectifiers (Eqn. 10 and 14: either fan will do); fan-out is what the public
+    code of ResNet, pre-activation ResNet and ResNeXt and torchvision have, that of Wide ResNet on CIFAR has fan-in.
+
+    Raises:
+        ValueError: `zero_init_residual` of blocks without shortcuts, which would compute nothing.
+    """
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+    if not zero_init_residual:
+        return
+    for m in module.modules():
+        if isinstance(m, Block):
+            if m.plain:
+                raise ValueError("a network without shortcuts cannot begin with branches of zero")
+            last = "conv" if isinstance(m, PreActBlock) else "bn"
+            nn.init.zeros_(getattr(m, f"{last}{m.size}").weight)

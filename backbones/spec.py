@@ -1,95 +1,101 @@
-"""What a residual network is made of, and the catalogue: one row a network.
+"""What a residual network is made of.
 
-A network is a stem and four stages, `res2` to `res5`. Everything that tells one network of the three papers from
-another is data here: which block, how many a stage, how wide, in how many groups.
+A network is a stem, three or four stages (`res2`, `res3`, …) and a classifier. Everything that tells one network of the
+three papers from another is data here: which convolutions a block has, how many blocks a stage, how wide, in how many
+groups, over which shortcuts. backbones/catalogue.py has the rows.
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
-
-from backbones.errors import InputError
 
 STAGES = ("res2", "res3", "res4", "res5")
 FEATURES = ("stem", *STAGES)
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A size that a paper prints for a network.
+
+    Attributes:
+        quantity: "params" and "weights" (params without those of norms) in millions, "flops" (multiply-adds of
+            convolutions and classifier for one image of the papers' size) in billions.
+        value: as printed, so that it tells its precision.
+        source: where it stands.
+        differs: why the figure cannot be right for the network as the paper describes it; empty where it is.
+    """
+
+    quantity: Literal["params", "weights", "flops"]
+    value: str
+    source: str
+    differs: str = ""
+
+
+@dataclass(frozen=True)
 class ArchSpec:
-    """A residual network for ImageNet-sized images.
+    """A residual network.
 
     Attributes:
         name: the catalogue's name for it, e.g. `resnext50_32x4d`.
-        block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1); ResNet, Fig. 5.
+        kernels: kernel sizes of the convolutions of a block, in order: (3, 3) is ResNet's basic block and Wide ResNet's
+            B(3,3), (1, 3, 1) the bottleneck (ResNet, Fig. 5). Their number is Wide ResNet's deepening factor l.
         depths: number of blocks in each stage.
         widths: output channels of each stage.
-        inner_widths: output channels of the first convolution of the blocks of each stage; in a bottleneck, the
-            width of its 3x3 convolution.
-        groups: groups of the 3x3 convolution, ResNeXt's cardinality.
-        stem_width: output channels of the 7x7 stem.
-        paper_params: parameters in millions as the paper gives them, with its 1000-way classifier.
-        source: where that figure stands.
+        inner_widths: output channels of the convolutions of a block but its last.
+        groups: groups of the 3x3 convolutions, ResNeXt's cardinality C.
+        form: which part of ResNeXt's Fig. 3 the block is written as: "a" (branches summed), "b" (concatenated early) or
+            "c" (grouped convolution). All compute the same.
+        shortcut: ResNet, section 3.3 and Table 3: "A" pads with zeros where the shape changes, "B" projects there, "C"
+            projects in every block; "none" leaves the shortcuts out (a plain network).
+        stride_in_first: stride in the first convolution of a block, as in the Caffe weights of the ResNet authors and
+            in Wide ResNet; else in the first 3x3, as in ResNeXt, fb.resnet.torch and torchvision.
+        preact: norm and ReLU before each convolution, not after (Identity Mappings in Deep Residual Networks).
+        dropout: probability of dropping a value between the convolutions of a block (Wide ResNet, Fig. 1d).
+        stem: "imagenet" (7x7 at stride 2, 3x3 max pooling at stride 2) or "cifar" (3x3).
+        stem_width: output channels of the stem.
+        figures: what the papers print.
+        timm: the name of the same network in timm, and in torchvision where that has it.
     """
 
     name: str
-    block: Literal["basic", "bottleneck"]
-    depths: tuple[int, int, int, int]
-    widths: tuple[int, int, int, int]
-    inner_widths: tuple[int, int, int, int]
+    kernels: tuple[int, ...]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    inner_widths: tuple[int, ...]
     groups: int = 1
+    form: Literal["a", "b", "c"] = "c"
+    shortcut: Literal["A", "B", "C", "none"] = "B"
+    stride_in_first: bool = False
+    preact: bool = False
+    dropout: float = 0.0
+    stem: Literal["imagenet", "cifar"] = "imagenet"
     stem_width: int = 64
-    paper_params: float | None = None
-    source: str = ""
+    figures: tuple[Figure, ...] = ()
+    timm: str = ""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that it has."""
+        return STAGES[: len(self.depths)]
 
     @property
     def channels(self) -> dict[str, int]:
         """Channels of every feature map, by detectron2's name for it."""
-        return dict(zip(FEATURES, (self.stem_width, *self.widths), strict=True))
+        return dict(zip(("stem", *self.stages), (self.stem_width, *self.widths), strict=True))
 
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per feature map pixel, by detectron2's name for it."""
-        return dict(zip(FEATURES, (4, 4, 8, 16, 32), strict=True))
+        first = 4 if self.stem == "imagenet" else 1
+        return {"stem": first} | {stage: first * 2**i for i, stage in enumerate(self.stages)}
 
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the classifier in the papers: ImageNet's 1000 or CIFAR-10's 10."""
+        return 1000 if self.stem == "imagenet" else 10
 
-def _basic(name, depths, width=1, **paper) -> ArchSpec:
-    """Basic blocks at `width` times ResNet's channels (Wide ResNet's k)."""
-    widths = tuple(width * c for c in (64, 128, 256, 512))
-    return ArchSpec(name, "basic", depths, widths, widths, **paper)
-
-
-def _bottleneck(name, depths, groups=1, inner=64, **paper) -> ArchSpec:
-    """Bottlenecks with 256 to 2048 outputs; `inner` is the width of the 3x3 convolution in res2."""
-    inner_widths = tuple(inner * m for m in (1, 2, 4, 8))
-    return ArchSpec(name, "bottleneck", depths, (256, 512, 1024, 2048), inner_widths, groups, **paper)
-
-
-def _catalogue(*rows: ArchSpec) -> dict[str, ArchSpec]:
-    return {row.name: row for row in rows}
-
-
-CATALOGUE = _catalogue(
-    _basic("resnet18", (2, 2, 2, 2), paper_params=11.7, source="Wide ResNet, Table 7"),
-    _bottleneck("resnet50", (3, 4, 6, 3), paper_params=25.6, source="Wide ResNet, Table 8"),
-    _bottleneck("resnet101", (3, 4, 23, 3), paper_params=44.5, source="Wide ResNet, Table 8"),
-    _basic("wrn34_2", (3, 4, 6, 3), width=2, paper_params=86.0, source="Wide ResNet, Table 7"),
-    _bottleneck("wrn50_2_bottleneck", (3, 4, 6, 3), inner=128, paper_params=68.9, source="Wide ResNet, Table 8"),
-    _bottleneck("resnext50_32x4d", (3, 4, 6, 3), groups=32, inner=128, paper_params=25.0, source="ResNeXt, Table 1"),
-    # The ResNeXt paper gives no parameter count for this one.
-    _bottleneck("resnext101_32x4d", (3, 4, 23, 3), groups=32, inner=128),
-)
-
-
-def get_spec(name: str) -> ArchSpec:
-    """The catalogue's row of that name.
-
-    Raises:
-        InputError: there is none; the message suggests the nearest.
-    """
-    if name in CATALOGUE:
-        return CATALOGUE[name]
-    near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise InputError(f"unknown arch {name!r}: {hint}Known are {', '.join(CATALOGUE)}")
+    @property
+    def input_size(self) -> int:
+        """Side of the images it is trained on in the papers, in pixels."""
+        return 224 if self.stem == "imagenet" else 32

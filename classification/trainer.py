@@ -6,9 +6,9 @@ import json
 import logging
 from pathlib import Path
 
+from backbones.catalogue import get_spec
 from backbones.engine import Trainer, check_same_run, last_checkpoint, progress
 from backbones.errors import InputError
-from backbones.spec import get_spec
 from backbones.weights import check_arch, load_strict, read_weights, take_preprocessing
 from classification.config import set_iterations
 from classification.data import build_train_loader, build_val_loader, class_names, open_split

@@ -2,8 +2,8 @@
 
 import json
 
+from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from backbones.spec import get_spec
 from backbones.weights import read_checkpoint
 from classification.config import default_config, set_iterations
 from classification.data import build_train_loader, build_transform, class_names, open_split, split_folder

@@ -136,7 +136,7 @@ def test_core_needs_no_detectron2_and_the_rest_says_how_to_get_it():
     code = textwrap.dedent(hide) + textwrap.dedent("""
         import torch
         from backbones.resnet import ResidualNet
-        from backbones.spec import get_spec
+        from backbones.catalogue import get_spec
         from backbones._detectron2 import detectron2_source
         ResidualNet(get_spec("resnet18"))
         assert detectron2_source() is None

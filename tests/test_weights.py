@@ -2,9 +2,9 @@
 
 import os
 
+from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.resnet import ResidualNet
-from backbones.spec import get_spec
 from backbones.weights import load_strict, read_checkpoint, read_weights, save_checkpoint
 
 import pytest
