@@ -9,6 +9,7 @@ import difflib
 
 from backbones.errors import InputError
 from backbones.spec import ArchSpec, Figure
+from backbones.vgg import VGGSpec
 from backbones.wide import CIFAR_WRN, parse_cifar_wrn
 
 BASIC, BOTTLENECK = (3, 3), (1, 3, 1)
@@ -65,8 +66,8 @@ X1, X7, X_TWICE = "ResNeXt, Table 1", "ResNeXt, Table 7", "ResNeXt, section 5.1"
 X_101 = "ResNeXt, Fig. 5"
 
 
-def _not_its_blocks(blocks: int, convolutions: int) -> str:
-    return f"{blocks} blocks a stage have that many, which makes {convolutions} convolutions"
+def _wrn_of_figure(depth: int, blocks: int, block: str) -> str:
+    return f"it takes {blocks} blocks a stage, which makes {depth} convolutions: cifar_wrn{depth}_2_{block}"
 
 
 _IMAGENET = (
@@ -156,14 +157,14 @@ _CIFAR = (
         "cifar_preact_resnet1001", 1001, _weights("10.2", W5), kernels=BOTTLENECK, preact=True, stride_in_first=True
     ),
     # Wide ResNet: the types of block, the deepening factor, the widths
-    _cifar_wrn("cifar_wrn40_2_b131", _params("1.4", W2, _not_its_blocks(6, 58))),
+    _cifar_wrn("cifar_wrn40_2_b131", _params("1.4", W2, _wrn_of_figure(58, 6, "b131"))),
     _cifar_wrn("cifar_wrn58_2_b131", _params("1.4", W2)),
     _cifar_wrn("cifar_wrn40_2_b31", _params("1.2", W2)),
     _cifar_wrn("cifar_wrn40_2_b13", _params("1.3", W2)),
-    _cifar_wrn("cifar_wrn40_2_b311", _params("1.3", W2, _not_its_blocks(6, 58))),
+    _cifar_wrn("cifar_wrn40_2_b311", _params("1.3", W2, _wrn_of_figure(58, 6, "b311"))),
     _cifar_wrn("cifar_wrn58_2_b311", _params("1.3", W2)),
     _cifar_wrn("cifar_wrn28_2", _params("1.5", W2)),
-    _cifar_wrn("cifar_wrn22_2_b313", _params("1.1", W2, _not_its_blocks(3, 31))),
+    _cifar_wrn("cifar_wrn22_2_b313", _params("1.1", W2, _wrn_of_figure(31, 3, "b313"))),
     _cifar_wrn("cifar_wrn31_2_b313", _params("1.1", W2)),
     _cifar_wrn("cifar_wrn40_2_b3", _params("2.2", W3)),
     _cifar_wrn("cifar_wrn40_2", _params("2.2", W3)),
@@ -191,10 +192,15 @@ _CIFAR = (
     _cifar_resnext("cifar_resnext29_16x64d", 16, _weights("68.1", X7)),
 )
 
-CATALOGUE: dict[str, ArchSpec] = {row.name: row for row in (*_IMAGENET, *_CIFAR)}
+_VGG = (
+    VGGSpec("vgg16", (_flops("15.3", "ResNet, section 4.1"),)),
+    VGGSpec("vgg19", (_flops("19.6", "ResNet, section 3.3"),)),
+)
+
+CATALOGUE: dict[str, ArchSpec | VGGSpec] = {row.name: row for row in (*_IMAGENET, *_CIFAR, *_VGG)}
 
 
-def get_spec(name: str) -> ArchSpec:
+def get_spec(name: str) -> ArchSpec | VGGSpec:
     """The catalogue's row of that name, or the Wide ResNet that the name describes (backbones/wide.py).
 
     Raises:

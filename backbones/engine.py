@@ -8,7 +8,8 @@ import weakref
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.weights import load_strict, read_checkpoint, save_checkpoint
+from backbones.files import read_checkpoint, save_checkpoint
+from backbones.weights import load_state
 
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
@@ -59,7 +60,7 @@ class RunCheckpointer(Checkpointer):
         return read_checkpoint(f)
 
     def _load_model(self, checkpoint: dict) -> None:
-        load_strict(self.model, checkpoint.pop("model"), self._file)
+        load_state(self.model, checkpoint.pop("model"), self._file)
 
 
 def last_checkpoint(cfg) -> str:

@@ -1,7 +1,8 @@
 """The catalogue in detectron2's BACKBONE_REGISTRY.
 
-For every network A: `build_A_backbone`, `build_A_fpn_backbone` (with P6 by pooling, for Faster R-CNN) and
-`build_retinanet_A_fpn_backbone` (with P6 and P7 by convolution). Importing this module registers them.
+For every residual network A for ImageNet: `build_A_backbone`, `build_A_fpn_backbone` (with P6 by pooling, for Faster
+R-CNN) and `build_retinanet_A_fpn_backbone` (with P6 and P7 by convolution); for VGG, `build_A_backbone`. Importing this
+module registers them.
 They read detectron2's own keys only: MODEL.RESNETS.OUT_FEATURES and .NORM, MODEL.BACKBONE.FREEZE_AT, MODEL.FPN.*.
 """
 
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
 from backbones.resnet import LAYER_OF_STAGE, ResidualNet
-from backbones.spec import FEATURES, ArchSpec
+from backbones.spec import ArchSpec
+from backbones.vgg import VGGSpec, build_vgg, vgg_groups
 
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
@@ -26,26 +28,24 @@ class ResidualBackbone(ResidualNet, Backbone):
     """A network of the catalogue as detectron2 wants it: (N, 3, H, W) -> {name: (N, C, H/stride, W/stride)}.
 
     Args:
-        spec: what to build.
+        arch: the network, or its name.
         out_features: names of the maps to return, of "stem", "res2" … "res5". Stages past the last one are not built.
         norm: detectron2's name of a norm: "BN", "FrozenBN", "SyncBN", "GN", "LN".
         freeze_at: 0 freezes nothing, 1 the stem, 2 the stem and res2, … 5 all.
 
     Raises:
-        InputError: a name in `out_features` or the number `freeze_at` does not exist.
+        InputError: a name in `out_features` or the number `freeze_at` does not exist, or the norm does not fit the
+            network's channels.
     """
 
-    def __init__(self, spec: ArchSpec, out_features: Sequence[str], norm: str = "BN", freeze_at: int = 0):
-        unknown = [name for name in out_features if name not in FEATURES]
-        if unknown or not out_features:
-            raise InputError(f"MODEL.RESNETS.OUT_FEATURES: {list(out_features)} must be names of {list(FEATURES)}")
-        if not 0 <= freeze_at <= len(FEATURES):
-            raise InputError(f"MODEL.BACKBONE.FREEZE_AT: {freeze_at} is not in 0 to {len(FEATURES)}")
-        stages = max(FEATURES.index(name) for name in out_features)
-        super().__init__(spec, None, functools.partial(get_norm, norm), stages)
-        self._out_features = list(out_features)
-        self._out_feature_channels = {name: spec.channels[name] for name in out_features}
-        self._out_feature_strides = {name: spec.strides[name] for name in out_features}
+    def __init__(self, arch: str | ArchSpec, out_features: Sequence[str], norm: str = "BN", freeze_at: int = 0):
+        spec = get_spec(arch) if isinstance(arch, str) else arch
+        stages = _check(out_features, freeze_at, list(spec.channels))
+        try:
+            super().__init__(spec, None, functools.partial(get_norm, norm), stages)
+        except ValueError as e:  # GN's 32 groups do not divide the 80 channels of resnext50_2x40d
+            raise InputError(f"MODEL.RESNETS.NORM: {norm} does not fit {spec.name}: {e}") from e
+        _declare(self, spec, out_features)
         self._freeze(freeze_at)
 
     def _freeze(self, freeze_at: int) -> None:
@@ -62,17 +62,61 @@ class ResidualBackbone(ResidualNet, Backbone):
         maps = self.features(x)
         return {name: maps[name] for name in self._out_features}
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return {
-            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
-            for name in self._out_features
-        }
+
+class VGGBackbone(Backbone):
+    """The convolutions of torchvision's VGG: (N, 3, H, W) -> {name: (N, C, H/stride, W/stride)}, rounded down.
+
+    The last pooling is left out, so that "conv5" has stride 16, as Faster R-CNN takes it.
+
+    Args:
+        spec: what to build.
+        out_features: names of the maps to return, of "conv1" … "conv5".
+        freeze_at: so many groups of convolutions are frozen.
+
+    Raises:
+        InputError: a name in `out_features` or the number `freeze_at` does not exist.
+    """
+
+    def __init__(self, spec: VGGSpec, out_features: Sequence[str], freeze_at: int = 0):
+        super().__init__()
+        last = _check(out_features, freeze_at, list(spec.channels))
+        features = build_vgg(spec).features
+        groups = list(vgg_groups(features).values())[: last + 1]
+        self.features = features[: sum(map(len, groups))]
+        for group in groups[:freeze_at]:
+            group.requires_grad_(False)
+        _declare(self, spec, out_features)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps = {}
+        for name, group in vgg_groups(self.features).items():
+            x = maps[name] = group(x)
+        return {name: maps[name] for name in self._out_features}
 
 
-def _build_backbone(spec: ArchSpec, cfg, input_shape: ShapeSpec) -> ResidualBackbone:
+def _check(out_features: Sequence[str], freeze_at: int, known: list[str]) -> int:
+    """The index of the last map wanted."""
+    if not out_features or not set(out_features) <= set(known):
+        raise InputError(f"MODEL.RESNETS.OUT_FEATURES: {list(out_features)} must be names of {known}")
+    if not 0 <= freeze_at <= len(known):
+        raise InputError(f"MODEL.BACKBONE.FREEZE_AT: {freeze_at} is not in 0 to {len(known)}")
+    return max(known.index(name) for name in out_features)
+
+
+def _declare(backbone: Backbone, spec: ArchSpec | VGGSpec, out_features: Sequence[str]) -> None:
+    """What `Backbone.output_shape` reads."""
+    backbone._out_features = list(out_features)
+    backbone._out_feature_channels = {name: spec.channels[name] for name in out_features}
+    backbone._out_feature_strides = {name: spec.strides[name] for name in out_features}
+
+
+def _build_backbone(spec: ArchSpec | VGGSpec, cfg, input_shape: ShapeSpec) -> ResidualBackbone | VGGBackbone:
     if input_shape.channels != 3:
         raise InputError(f"{spec.name} takes images of 3 channels, MODEL.PIXEL_MEAN has {input_shape.channels}")
-    return ResidualBackbone(spec, cfg.MODEL.RESNETS.OUT_FEATURES, cfg.MODEL.RESNETS.NORM, cfg.MODEL.BACKBONE.FREEZE_AT)
+    out_features, freeze_at = cfg.MODEL.RESNETS.OUT_FEATURES, cfg.MODEL.BACKBONE.FREEZE_AT
+    if isinstance(spec, VGGSpec):
+        return VGGBackbone(spec, out_features, freeze_at)
+    return ResidualBackbone(spec, out_features, cfg.MODEL.RESNETS.NORM, freeze_at)
 
 
 def _build_fpn(spec: ArchSpec, cfg, input_shape: ShapeSpec) -> FPN:
@@ -102,22 +146,27 @@ _BUILDERS = {
 }
 
 
-def spec_of_builder(name: str) -> ArchSpec:
+def spec_of_builder(name: str) -> ArchSpec | VGGSpec:
     """The network that the builder `name` (a value of MODEL.BACKBONE.NAME) makes.
 
     Raises:
         InputError: it is not one of ours.
     """
     match = re.fullmatch(r"build_(?:retinanet_)?(.+?)(?:_fpn)?_backbone", name)
-    if match is None or (match.group(1) in CATALOGUE and name not in BACKBONE_REGISTRY):
+    spec = match and get_spec(match.group(1))
+    if spec is None or name not in BACKBONE_REGISTRY:
         raise InputError(f"MODEL.BACKBONE.NAME: {name!r} builds no network of residet; use build_ARCH_backbone")
-    return get_spec(match.group(1))
+    return spec
 
 
 def _register() -> None:
     for spec in CATALOGUE.values():
-        for pattern, build in _BUILDERS.items():
-            builder = functools.partial(build, spec)
+        if isinstance(spec, VGGSpec):
+            patterns = ["build_{}_backbone"]
+        else:
+            patterns = list(_BUILDERS) if spec.stem == "imagenet" else []
+        for pattern in patterns:
+            builder = functools.partial(_BUILDERS[pattern], spec)
             builder.__name__ = pattern.format(spec.name)
             BACKBONE_REGISTRY.register(builder)
 

@@ -10,8 +10,12 @@ from detectron2.config import CfgNode, get_cfg
 def add_classification_config(cfg: CfgNode) -> None:
     """Adds cfg.CLASSIFICATION, and turns detectron2's defaults into a classifier's where they differ."""
     c = cfg.CLASSIFICATION = CfgNode()
-    # Network, a name of backbones.spec.CATALOGUE.
+    # Network, a name of backbones.catalogue.CATALOGUE or of a Wide ResNet (backbones/wide.py).
     c.ARCH = "resnet50"
+    # Begin with branches of zero: the last norm of every block has weight 0.
+    c.ZERO_INIT_RESIDUAL = False
+    # Keep the inputs of the blocks only, and compute the rest again in the backward pass: less memory, a third slower.
+    c.CHECKPOINT_ACTIVATIONS = False
     # Folder with train/CLASS/* and val/CLASS/* (or test/CLASS/*).
     c.DATA = ""
     # Names of the classes, in the order of the outputs. Filled from the data.

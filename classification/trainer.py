@@ -9,7 +9,8 @@ from pathlib import Path
 from backbones.catalogue import get_spec
 from backbones.engine import Trainer, check_same_run, last_checkpoint, progress
 from backbones.errors import InputError
-from backbones.weights import check_arch, load_strict, read_weights, take_preprocessing
+from backbones.networks import build_network
+from backbones.weights import check_arch, load_state, read_weights, take_preprocessing
 from classification.config import set_iterations
 from classification.data import build_train_loader, build_val_loader, class_names, open_split
 from classification.evaluator import ErrorEvaluator
@@ -29,7 +30,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:
     Raises:
         InputError: the arch is unknown, the data is missing, empty or its splits differ.
     """
-    get_spec(cfg.CLASSIFICATION.ARCH)
+    cfg.CLASSIFICATION.ARCH = get_spec(cfg.CLASSIFICATION.ARCH).name
     cfg.CLASSIFICATION.CLASSES = class_names(cfg.CLASSIFICATION.DATA, eval_only=eval_only)
     open_split(cfg, "val")
     if not eval_only:
@@ -55,9 +56,14 @@ class ClassificationTrainer(Trainer):
 
     @classmethod
     def build_model(cls, cfg) -> Classifier:
-        spec = get_spec(cfg.CLASSIFICATION.ARCH)
-        model = Classifier(spec, len(cfg.CLASSIFICATION.CLASSES), cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
-        return model.to(torch.device(cfg.MODEL.DEVICE))
+        c = cfg.CLASSIFICATION
+        network = build_network(
+            get_spec(c.ARCH),
+            len(c.CLASSES),
+            zero_init_residual=c.ZERO_INIT_RESIDUAL,
+            checkpoint_activations=c.CHECKPOINT_ACTIVATIONS,
+        )
+        return Classifier(network, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD).to(torch.device(cfg.MODEL.DEVICE))
 
     @classmethod
     def build_train_loader(cls, cfg):
@@ -79,6 +85,7 @@ class ClassificationTrainer(Trainer):
             "mean": list(cfg.MODEL.PIXEL_MEAN),
             "std": list(cfg.MODEL.PIXEL_STD),
             "channel_order": "RGB",
+            "input_size": cfg.CLASSIFICATION.SIZE,
             "classes": list(cfg.CLASSIFICATION.CLASSES),
             # Lets a stock detectron2 project take this file as MODEL.WEIGHTS: names are matched by their ends.
             "matching_heuristics": True,
@@ -93,12 +100,13 @@ class ClassificationTrainer(Trainer):
             raise InputError(f"{weights.path}: holds a detector, pretraining takes a classifier")
         check_arch(weights, cfg.CLASSIFICATION.ARCH)
         head = []
-        classes = weights.state["fc.weight"].shape[0] if "fc.weight" in weights.state else 0
+        last = list(model.state_dict())[-2:]  # weight and bias of the layer that makes the logits
+        classes = weights.state[last[0]].shape[0] if last[0] in weights.state else 0
         names = tuple(cfg.CLASSIFICATION.CLASSES)
         if classes != len(names) or weights.classes not in (None, names):
-            head = ["fc.weight", "fc.bias"]
-            log.warning("%s: knows %d classes, not the data's %d: fc re-initialised", weights.path, classes, len(names))
-        log.info("loaded %s from %s", load_strict(model, weights.state, weights.path, skip=head), weights.path)
+            head = last
+            log.warning("%s: knows %d classes, not the data's %d: new last layer", weights.path, classes, len(names))
+        log.info("%s", load_state(model, weights.state, weights.path, skip=head))
 
 
 def evaluate(cfg: CfgNode) -> dict:
@@ -106,7 +114,7 @@ def evaluate(cfg: CfgNode) -> dict:
     weights = read_weights(cfg.MODEL.WEIGHTS)
     model = ClassificationTrainer.build_model(cfg)
     check_arch(weights, cfg.CLASSIFICATION.ARCH)
-    load_strict(model, weights.state, weights.path)
+    load_state(model, weights.state, weights.path)
     return report(cfg, ClassificationTrainer.test(cfg, model))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from backbones.errors import InputError
-from backbones.registry import spec_of_builder
-from backbones.weights import Weights, check_arch, load_strict, read_weights
+from backbones.registry import VGGBackbone, spec_of_builder
+from backbones.weights import Weights, check_arch, load_state, read_weights
+from detection.roi_heads import VGGBoxHead
 
 from detectron2.config import CfgNode
 from torch import nn
@@ -35,7 +36,7 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
         state, skip = _classifier_state(model, weights)
     else:
         raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
-    log.info("loaded %s from %s", load_strict(model, state, weights.path, skip), weights.path)
+    log.info("%s", load_state(model, state, weights.path, skip))
 
 
 def is_detector(weights: Weights) -> bool:
@@ -45,12 +46,18 @@ def is_detector(weights: Weights) -> bool:
 def _classifier_state(model: nn.Module, weights: Weights) -> tuple[dict, list[str]]:
     """The network's parameters under the detector's names, and the detector's names for which a classifier has none.
 
-    `fc` is left out, and stage 5 where neither backbone nor head has one.
+    The layer of the classes is left out, and stage 5 or fully connected layers where the detector has none.
     """
     backbone = getattr(model.backbone, "bottom_up", model.backbone)
-    prefixes = {"": "backbone." if backbone is model.backbone else "backbone.bottom_up.", "fc.": None}
-    if "res5" not in backbone.stage_names:
-        prefixes["layer4."] = "roi_heads.res5." if hasattr(model.roi_heads, "res5") else None
+    prefixes = {"": "backbone." if backbone is model.backbone else "backbone.bottom_up."}
+    if isinstance(backbone, VGGBackbone):
+        head = getattr(model.roi_heads, "box_head", None)
+        prefixes["classifier."] = "roi_heads.box_head.classifier." if isinstance(head, VGGBoxHead) else None
+        prefixes["classifier.6."] = None
+    else:
+        prefixes["fc."] = None
+        if "res5" not in backbone.stage_names:
+            prefixes["layer4."] = "roi_heads.res5." if hasattr(model.roi_heads, "res5") else None
     state = {}
     for key, value in weights.state.items():
         ours = max((p for p in prefixes if key.startswith(p)), key=len)

@@ -4,7 +4,8 @@ import json
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from backbones.weights import read_checkpoint
+from backbones.files import read_checkpoint
+from backbones.networks import build_network
 from classification.config import default_config, set_iterations
 from classification.data import build_train_loader, build_transform, class_names, open_split, split_folder
 from classification.evaluator import ErrorEvaluator
@@ -54,12 +55,14 @@ def test_evaluation_crop_is_the_centre(cfg):
 
 
 def test_model_normalises_and_gives_losses_or_logits():
-    model = Classifier(get_spec("resnet18"), 4, [10.0] * 3, [2.0] * 3)
+    model = Classifier(build_network(get_spec("resnet18"), 4), [10.0] * 3, [2.0] * 3)
     batch = {"image": torch.full((2, 3, 32, 32), 10, dtype=torch.uint8), "label": torch.tensor([0, 3])}
     assert model(batch)["loss_cls"].ndim == 0
     model.eval()
     with torch.no_grad():
-        assert torch.equal(model(batch)[0], model.fc.bias)  # the mean image is zero, and nothing but fc has a bias
+        assert torch.equal(
+            model(batch)[0], model.network.fc.bias
+        )  # the mean image is zero, and nothing but fc has a bias
     assert not any(k.startswith("pixel") for k in model.state_dict())
 
 

@@ -3,9 +3,10 @@
 import json
 
 from backbones.errors import InputError
+from backbones.files import save_checkpoint
 from backbones.resnet import ResidualNet
 from backbones.spec import CATALOGUE, get_spec
-from backbones.weights import read_weights, save_checkpoint, take_preprocessing
+from backbones.weights import read_weights, take_preprocessing
 from detection.checkpoint import load_detector
 from detection.coco import write_coco
 from detection.config import default_config

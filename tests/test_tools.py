@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 
-from backbones.weights import read_checkpoint
+from backbones.files import read_checkpoint
 from detection.shapes import SIZE
 
 import numpy as np

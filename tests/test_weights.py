@@ -4,8 +4,9 @@ import os
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
+from backbones.files import read_checkpoint, save_checkpoint
 from backbones.resnet import ResidualNet
-from backbones.weights import load_strict, read_checkpoint, read_weights, save_checkpoint
+from backbones.weights import load_state, read_weights
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_round_trip_carries_what_travels_with_the_weights(net, tmp_path):
     weights = read_weights(path)
     assert weights.classes == tuple("abcd") and weights.mean == (1.0, 2.0, 3.0) and weights.channel_order == "BGR"
     other = ResidualNet(get_spec("resnet18"), num_classes=4)
-    assert load_strict(other, weights.state, "w") == "102 of 102 entries"
+    assert str(load_state(other, weights.state, "w")) == "w: 102 of 102 entries loaded"
     assert torch.equal(other.layer4[1].conv2.weight, net.layer4[1].conv2.weight)
 
 
@@ -36,7 +37,7 @@ def test_a_bare_state_dict_loads_as_torchvision_saves_it(suffix, tmp_path):
     (torch.save if suffix == "pth" else save_file)(theirs.state_dict(), path)
     weights = read_weights(path)
     net = ResidualNet(get_spec("resnet18"))
-    load_strict(net, weights.state, weights.path)
+    load_state(net, weights.state, weights.path)
     assert torch.equal(net.fc.weight, theirs.fc.weight)
     assert weights.arch is None and weights.mean is None
 
@@ -82,9 +83,9 @@ def test_misfit_counts_names_and_loads_nothing(net):
     state["layer5.0.conv1.weight"] = torch.zeros(1)
     state["fc.bias"] = torch.zeros(9)
     with pytest.raises(InputError) as e:
-        load_strict(other, state, "w.pth")
+        load_state(other, state, "w.pth")
     message = str(e.value)
-    assert "of 102 entries 2 missing (bn1.bias, layer1.0.conv1.weight)" in message
+    assert "2 missing (bn1.bias, layer1.0.conv1.weight)" in message
     assert "1 unexpected (layer5.0.conv1.weight)" in message
     assert "fc.bias (9,) for (4,)" in message
     assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())

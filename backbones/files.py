@@ -1,0 +1,115 @@
+"""Reads and writes checkpoint files: `.pth`, `.safetensors` and detectron2's `.pkl`.
+
+Files come from outside: nothing is ever read by unrestricted pickle. A file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+from backbones.errors import InputError
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+# All that a pickle of numpy arrays and plain containers names.
+_NUMPY = {"multiarray": ("_reconstruct", "scalar"), "numeric": ("_frombuffer",)}
+_ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"), ("_codecs", "encode")}
+_ALLOWED |= {(f"numpy.{core}.{m}", n) for core in ("core", "_core") for m, names in _NUMPY.items() for n in names}
+# The key of our dict in the metadata of a .safetensors file, which holds strings only.
+_METADATA = "residet"
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"names {module}.{name}")
+        core = "numpy._core." if hasattr(np, "_core") else "numpy.core."
+        module = module.replace("numpy._core.", core).replace("numpy.core.", core)
+        return getattr(importlib.import_module(module), name)
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The dict in a `.pth` or `.pkl` file, or {"model": tensors, …} of a `.safetensors` file, on the CPU.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or it holds more than tensors and plain containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; check the path")
+    read = {".safetensors": _read_safetensors, ".pkl": _read_pickle}.get(path.suffix, _read_torch)
+    try:
+        content = read(path)
+    except pickle.UnpicklingError as e:
+        raise InputError(
+            f"{path}: refused, it is no checkpoint or holds more than tensors and plain containers; "
+            "save its state dict alone (torch.save(model.state_dict(), path))"
+        ) from e
+    except Exception as e:  # the unpicklers fail in as many ways as there are broken files
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise InputError(f"{path}: cannot be read as a checkpoint ({reason}); is it whole?") from e
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    return content
+
+
+def _read_torch(path: Path) -> object:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> dict:
+    with safetensors.safe_open(path, "pt") as f:
+        about = json.loads((f.metadata() or {}).get(_METADATA, "{}"))
+    return {**about, "model": safetensors.torch.load_file(path)}
+
+
+def _read_pickle(path: Path) -> object:
+    with path.open("rb") as f:
+        return _to_tensors(_ArrayUnpickler(f, encoding="latin1").load())  # written by Python 2, some of them
+
+
+def _to_tensors(content: object) -> object:
+    if isinstance(content, dict):
+        return {key: _to_tensors(value) for key, value in content.items()}
+    if isinstance(content, np.ndarray | np.generic):
+        if content.dtype.kind not in "biuf":
+            raise pickle.UnpicklingError(f"holds an array of {content.dtype}")
+        return torch.tensor(content)
+    return content
+
+
+def save_checkpoint(content: dict, path: str | Path) -> None:
+    """Writes a `.pth` checkpoint."""
+    with _whole(path) as partial, partial.open("wb") as f:
+        torch.save(content, f)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def save_safetensors(state: dict[str, Tensor], about: dict, path: str | Path) -> None:
+    """Writes tensors as `.safetensors`, and what else is known of them into its metadata."""
+    state = {key: value.contiguous() for key, value in state.items()}
+    with _whole(path) as partial:
+        safetensors.torch.save_file(state, partial, {"format": "pt", _METADATA: json.dumps(about)})
+
+
+@contextlib.contextmanager
+def _whole(path: str | Path) -> Iterator[Path]:
+    """A path beside `path`, renamed to it once its file is written."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

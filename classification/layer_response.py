@@ -1,0 +1,102 @@
+"""How strongly the layers of a network respond (ResNet, section 4.2 and Fig. 7)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from backbones.engine import progress
+from backbones.errors import InputError
+from backbones.resnet import ResidualNet
+from backbones.weights import IMAGENET_MEAN, IMAGENET_STD, load_backbone
+from classification.config import default_config
+from classification.data import build_val_loader
+
+import matplotlib.figure
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger("residet")
+_PIXELS = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+
+
+def measure(weights: str | Path, data: str | Path) -> tuple[str, dict[str, float]]:
+    """Name and `layer_responses` of the network in a checkpoint, on the val or test images of a labelled folder.
+
+    Raises:
+        InputError: the file or the folder cannot be read, or as `layer_responses`.
+    """
+    network = load_backbone(weights, report=log.info)
+    known = network.pretrained_cfg
+    cfg = default_config()
+    cfg.CLASSIFICATION.DATA = str(data)
+    cfg.CLASSIFICATION.SIZE = cfg.CLASSIFICATION.RESIZE = known.get("input_size", network.spec.input_size)
+    mean, std = (torch.tensor(known.get(key, default)).view(-1, 1, 1) for key, default in _PIXELS.items())
+    batches = progress(build_val_loader(cfg), desc=network.spec.name, leave=False)
+    return network.spec.name, layer_responses(network, ((batch["image"] - mean) / std for batch in batches))
+
+
+@torch.no_grad()
+def layer_responses(network: ResidualNet, images: Iterable[Tensor]) -> dict[str, float]:
+    """Standard deviation of the output of every 3x3 layer, after its BN and before ReLU and addition.
+
+    Args:
+        network: a network in which BN follows each convolution.
+        images: batches (N, 3, H, W) of normalised images.
+
+    Returns:
+        {name of the convolution: standard deviation over all images, channels and positions}, from input to output.
+
+    Raises:
+        InputError: the network normalises before its convolutions, so that there is no such output.
+    """
+    if network.spec.preact:
+        raise InputError(f"{network.spec.name}: Fig. 7 is about layers that BN follows; here BN comes first")
+    layers = {
+        name: network.get_submodule(_norm_after(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+    }
+    # Of each layer: number of values, their sum and the sum of their squares.
+    sums = {name: torch.zeros(3, dtype=torch.float64) for name in layers}
+
+    def record(name: str):
+        def hook(_module, _inputs, output):
+            values = output.double()
+            sums[name] += torch.tensor([values.numel(), values.sum(), values.square().sum()], dtype=torch.float64)
+
+        return hook
+
+    hooks = [norm.register_forward_hook(record(name)) for name, norm in layers.items()]
+    network.eval()
+    try:
+        for batch in images:
+            network.features(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: float((square / n - (total / n) ** 2).sqrt()) for name, (n, total, square) in sums.items()}
+
+
+def _norm_after(convolution: str) -> str:
+    head, _, last = convolution.rpartition(".")
+    return f"{head}.{last.replace('conv', 'bn')}".removeprefix(".")
+
+
+def draw(responses: dict[str, list[float]], path: str | Path) -> None:
+    """Fig. 7: above in the order of the layers, below from strong to weak.
+
+    Args:
+        responses: standard deviations by the name of the network.
+        path: a `.png`, `.pdf` or `.svg` file.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
+    above, below = figure.subplots(2, 1)
+    for name, values in responses.items():
+        above.plot(range(1, len(values) + 1), values, label=name, linewidth=1)
+        below.plot(range(1, len(values) + 1), sorted(values, reverse=True), label=name, linewidth=1)
+    above.set(xlabel="layer index (original)", ylabel="std")
+    below.set(xlabel="layer index (sorted by magnitude)", ylabel="std")
+    above.legend()
+    figure.savefig(path, dpi=150)

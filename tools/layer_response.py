@@ -1,0 +1,46 @@
+"""Measures the standard deviation of each 3x3 layer's response and draws them (ResNet, Fig. 7).
+
+tools/layer_response.py output/cifar_resnet20/model_final.pth output/cifar_plain20/model_final.pth --data CIFAR10
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from backbones.run import exit_code
+from classification.layer_response import draw, measure
+
+
+def parse(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="+", metavar="FILE", help="checkpoints of tools/pretrain.py")
+    parser.add_argument("--data", required=True, metavar="DIR", help="folder with val/CLASS/* or test/CLASS/*")
+    parser.add_argument("--output", default="output/layer_response", metavar="DIR", help="for the picture and the JSON")
+    return parser.parse_args(argv)
+
+
+def work(args):
+    responses = {}
+    for path in args.weights:
+        name, stds = measure(path, args.data)
+        responses[name if name not in responses else path] = stds
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    draw({name: list(stds.values()) for name, stds in responses.items()}, output / "layer_response.png")
+    (output / "layer_response.json").write_text(json.dumps(responses, indent=2) + "\n")
+    for name, stds in responses.items():
+        strengths = stds.values()
+        print(
+            f"{name}: {len(stds)} layers, std {sum(strengths) / len(stds):.3f} on average, {max(strengths):.3f} at most"
+        )
+    print(f"picture and figures: {output}")
+
+
+def main(argv=None):
+    args = parse(argv)
+    return exit_code(lambda: work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
