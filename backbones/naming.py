@@ -1,4 +1,4 @@
-"""detectron2's and Caffe2's names of parameters, and torchvision's, which are ours.
+"""detectron2's, Caffe2's and timm's names of parameters, and torchvision's, which are ours.
 
     Caffe2 (MSRA)               detectron2                          ours
     conv1_w                     stem.conv1.weight                   conv1.weight
@@ -47,6 +47,11 @@ def is_detectron2(state: Mapping[str, Tensor]) -> bool:
     return any(key.endswith("stem.conv1.weight") for key in state)
 
 
+def is_timm_vgg(state: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of timm's VGG."""
+    return "pre_logits.fc1.weight" in state
+
+
 def is_caffe2(state: Mapping[str, Tensor]) -> bool:
     """Whether the names are Caffe2's."""
     return "conv1_w" in state
@@ -75,6 +80,18 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             norm = next(name for name, tensor in renamed.items() if tensor is value).removesuffix("weight")
             renamed[norm + "running_mean"] = torch.zeros_like(value)
             renamed[norm + "running_var"] = torch.full_like(value, 1 - _BN_EPS)
+    return renamed
+
+
+def from_timm_vgg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's VGG, whose fully connected layers are convolutions of their own names -> torchvision's."""
+    names = {"pre_logits.fc1.": "classifier.0.", "pre_logits.fc2.": "classifier.3.", "head.fc.": "classifier.6."}
+    renamed = {}
+    for key, value in state.items():
+        prefix = next((p for p in names if key.startswith(p)), "")
+        renamed[names.get(prefix, "") + key.removeprefix(prefix)] = (
+            value.flatten(1) if prefix and value.ndim == 4 else value
+        )
     return renamed
 
 

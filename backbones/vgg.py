@@ -40,8 +40,10 @@ def vgg_groups(features: nn.Sequential) -> dict[str, nn.Sequential]:
     """{"conv1": …, … "conv5": …}: the groups of convolutions in a VGG's `features`, by the name of the map they make.
 
     Each but the first begins with the pooling before it: (N, C, H, W) -> (N, C', H/2, W/2), rounded down. The pooling
-    after the last belongs to none.
+    after the last belongs to none. Where `features` was cut short, the groups that are left.
     """
-    starts = [0] + [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
-    groups = [features[a:b] for a, b in itertools.pairwise(starts)]
-    return dict(zip(VGGSpec.channels, groups, strict=True))
+    ends = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
+    if ends[-1:] != [len(features) - 1]:
+        ends.append(len(features))
+    groups = [features[a:b] for a, b in itertools.pairwise([0, *ends])]
+    return dict(zip(VGGSpec.channels, groups, strict=False))

@@ -16,7 +16,7 @@ from pathlib import Path
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
 from backbones.files import read_checkpoint
-from backbones.naming import from_caffe2, from_detectron2, is_caffe2, is_detectron2
+from backbones.naming import from_caffe2, from_detectron2, from_timm_vgg, is_caffe2, is_detectron2, is_timm_vgg
 from backbones.resnet import ResidualNet
 from backbones.spec import ArchSpec
 from backbones.vgg import VGGSpec
@@ -71,6 +71,8 @@ def read_weights(path: str | Path) -> Weights:
     if is_caffe2(state):  # the ResNet authors' own, and what Detectron made of them
         state = from_caffe2(state)
         known = {"mean": IMAGENET_MEAN[::-1], "std": (1.0, 1.0, 1.0), "channel_order": "BGR"} | known
+    if is_timm_vgg(state):
+        state = from_timm_vgg(state)
     if is_detectron2(state):
         state, pixels = _without_pixels(from_detectron2(state))
         known = pixels | known
@@ -129,7 +131,7 @@ class Coverage:
             for kind, keys in kinds.items()
             if keys
         )
-        return f"{self.source}: {len(self.loaded)} of {entries} entries loaded{found}"
+        return f"{self.source}: {len(self.loaded)} of {entries} entries fit{found}"
 
 
 def load_state(

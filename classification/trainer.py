@@ -106,7 +106,7 @@ class ClassificationTrainer(Trainer):
         if classes != len(names) or weights.classes not in (None, names):
             head = last
             log.warning("%s: knows %d classes, not the data's %d: new last layer", weights.path, classes, len(names))
-        log.info("%s", load_state(model, weights.state, weights.path, skip=head))
+        log.info("loaded %s", load_state(model, weights.state, weights.path, skip=head))
 
 
 def evaluate(cfg: CfgNode) -> dict:

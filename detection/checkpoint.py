@@ -36,7 +36,7 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
         state, skip = _classifier_state(model, weights)
     else:
         raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
-    log.info("%s", load_state(model, state, weights.path, skip))
+    log.info("loaded %s", load_state(model, state, weights.path, skip))
 
 
 def is_detector(weights: Weights) -> bool:

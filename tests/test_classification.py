@@ -6,15 +6,18 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.files import read_checkpoint
 from backbones.networks import build_network
+from backbones.resnet import ResidualNet
 from classification.config import default_config, set_iterations
 from classification.data import build_train_loader, build_transform, class_names, open_split, split_folder
 from classification.evaluator import ErrorEvaluator
+from classification.layer_response import layer_responses
 from classification.model import Classifier
+from classification.trainer import ClassificationTrainer, prepare
 
 import pytest
 import torch
 from PIL import Image
-from run_tools import pretrain
+from run_tools import PROJECT, assert_clear_error, pretrain, run_tool
 
 TINY = ["CLASSIFICATION.SIZE", 32, "CLASSIFICATION.RESIZE", 32, "CLASSIFICATION.EPOCHS", 2, "SOLVER.IMS_PER_BATCH", 8]
 TINY += ["DATALOADER.NUM_WORKERS", 0, "CLASSIFICATION.ARCH", "resnet18", "SOLVER.BASE_LR", 0.01]
@@ -147,3 +150,80 @@ def test_tool_trains_resumes_and_evaluates(shapes, tmp_path):
     evaluated = pretrain("--eval-only", *common, "MODEL.WEIGHTS", out / "model_final.pth", "OUTPUT_DIR", tmp_path / "e")
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads((tmp_path / "e" / "results.json").read_text()) == json.loads((out / "results.json").read_text())
+
+
+# Networks of other kinds than ImageNet's ResNets
+
+
+@pytest.fixture(scope="module")
+def cifar_runs(shapes, tmp_path_factory):
+    """`cifar_resnet20` and its plain twin, pretrained for a moment on 32 px crops."""
+    runs = {}
+    for arch in ("cifar_resnet20", "cifar_plain20"):
+        runs[arch] = tmp_path_factory.mktemp(arch)
+        options = ["CLASSIFICATION.EPOCHS", 2, "SOLVER.IMS_PER_BATCH", 8, "DATALOADER.NUM_WORKERS", 0]
+        config = PROJECT / "configs" / "classification" / "cifar_resnet.yaml"
+        done = pretrain(
+            "--arch", arch, "--data", shapes / "crops", "--config-file", config, "OUTPUT_DIR", runs[arch], *options
+        )
+        assert done.returncode == 0, done.stderr
+    return runs
+
+
+def test_layer_response_tool_measures_and_draws(cifar_runs, shapes, tmp_path):
+    files = [run / "model_final.pth" for run in cifar_runs.values()]
+    done = run_tool("layer_response.py", *files, "--data", shapes / "crops", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    responses = json.loads((tmp_path / "layer_response.json").read_text())
+    assert {name: len(stds) for name, stds in responses.items()} == {"cifar_resnet20": 19, "cifar_plain20": 19}
+    assert list(responses["cifar_resnet20"])[:2] == ["conv1", "layer1.0.conv1"]
+    assert Image.open(tmp_path / "layer_response.png").size[0] > 500
+    assert_clear_error(run_tool("layer_response.py", "none.pth", "--data", shapes / "crops"), "none.pth")
+
+
+def test_layer_response_is_the_std_after_bn_over_all_images():
+    network = ResidualNet(get_spec("cifar_resnet20"), None)
+    seen = []
+    network.layer2[1].bn1.register_forward_hook(lambda _m, _i, output: seen.append(output.clone()))
+    images = [torch.randn(3, 3, 32, 32), torch.randn(2, 3, 32, 32)]
+    responses = layer_responses(network, images)
+    expected = torch.cat(seen).double().std(correction=0).item()
+    assert responses["layer2.1.conv1"] == pytest.approx(expected, rel=1e-6)
+    assert not network.training and not network.bn1._forward_hooks
+    with pytest.raises(InputError, match="here BN comes first"):
+        layer_responses(ResidualNet(get_spec("cifar_preact_resnet110"), None), images)
+
+
+def test_a_wide_resnet_pretrains_with_every_option(shapes, tmp_path):
+    options = [*TINY, "CLASSIFICATION.ARCH", "cifar_wrn10_1_b33_d.30", "CLASSIFICATION.EPOCHS", 1]
+    options += ["CLASSIFICATION.CHECKPOINT_ACTIVATIONS", True, "CLASSIFICATION.ZERO_INIT_RESIDUAL", True]
+    done = pretrain("--data", shapes / "crops", "OUTPUT_DIR", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    checkpoint = read_checkpoint(tmp_path / "out" / "model_final.pth")
+    assert checkpoint["arch"] == "cifar_wrn10_1_d0.3" and checkpoint["input_size"] == 32
+    again = pretrain(
+        "--eval-only",
+        "--data",
+        shapes / "crops",
+        "OUTPUT_DIR",
+        tmp_path / "out",
+        *options,
+        "MODEL.WEIGHTS",
+        tmp_path / "out" / "model_final.pth",
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_vgg_is_a_classifier_too(cfg):
+    cfg.CLASSIFICATION.ARCH = "vgg16"
+    prepare(cfg, eval_only=False)
+    model = ClassificationTrainer.build_model(cfg)
+    model(next(iter(build_train_loader(cfg))))["loss_cls"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert list(model.state_dict())[-1] == "classifier.6.bias"
+
+
+def test_options_that_a_network_lacks_are_named(shapes, tmp_path):
+    options = [*TINY, "CLASSIFICATION.ARCH", "plain18", "CLASSIFICATION.ZERO_INIT_RESIDUAL", True]
+    done = pretrain("--data", shapes / "crops", "OUTPUT_DIR", tmp_path / "out", *options)
+    assert_clear_error(done, "plain18", "without shortcuts")

@@ -4,9 +4,10 @@ import os
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
+from backbones.export import export
 from backbones.files import read_checkpoint, save_checkpoint
 from backbones.resnet import ResidualNet
-from backbones.weights import load_state, read_weights
+from backbones.weights import load_backbone, load_state, read_weights
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_round_trip_carries_what_travels_with_the_weights(net, tmp_path):
     weights = read_weights(path)
     assert weights.classes == tuple("abcd") and weights.mean == (1.0, 2.0, 3.0) and weights.channel_order == "BGR"
     other = ResidualNet(get_spec("resnet18"), num_classes=4)
-    assert str(load_state(other, weights.state, "w")) == "w: 102 of 102 entries loaded"
+    assert str(load_state(other, weights.state, "w")) == "w: 102 of 102 entries fit"
     assert torch.equal(other.layer4[1].conv2.weight, net.layer4[1].conv2.weight)
 
 
@@ -104,3 +105,99 @@ def test_a_write_that_fails_leaves_the_old_file(net, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         save_checkpoint({"model": {}}, path)
     assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
+
+
+# Backbones
+
+
+def quiet(_report):
+    pass
+
+
+def test_load_backbone_needs_the_file_alone(net, tmp_path):
+    path = tmp_path / "w.pth"
+    about = {"arch": "resnet18", "mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0], "channel_order": "RGB"}
+    about |= {"input_size": 96, "classes": ["a", "b", "c", "d"]}
+    save_checkpoint({"model": net.state_dict(), "task": "classification", **about}, path)
+    said = []
+    backbone = load_backbone(path, report=said.append)
+    assert said == [f"{path}: 100 of 100 entries fit"]
+    assert backbone.spec.name == "resnet18" and backbone.fc is None
+    assert torch.equal(backbone.layer4[1].conv2.weight, net.layer4[1].conv2.weight)
+    cfg = backbone.pretrained_cfg
+    assert cfg["mean"] == (1.0, 2.0, 3.0) and cfg["input_size"] == 96 and cfg["classes"] == ("a", "b", "c", "d")
+    net.eval(), backbone.eval()
+    with torch.no_grad():
+        maps = backbone.features(torch.ones(1, 3, 64, 64))
+        assert torch.equal(maps["res5"], net.features(torch.ones(1, 3, 64, 64))["res5"])
+
+
+def test_metadata_survives_safetensors(net, tmp_path):
+    about = {
+        "arch": "resnet18",
+        "mean": [1.0, 2.0, 3.0],
+        "channel_order": "RGB",
+        "input_size": 96,
+        "classes": list("abcd"),
+    }
+    save_checkpoint({"model": net.state_dict(), **about}, tmp_path / "w.pth")
+    export(tmp_path / "w.pth", tmp_path / "w.safetensors", "residet")
+    before, after = read_weights(tmp_path / "w.pth"), read_weights(tmp_path / "w.safetensors")
+    assert before.about == after.about and after.input_size == 96
+    assert load_backbone(tmp_path / "w.safetensors", report=quiet).spec.name == "resnet18"
+
+
+def test_below_full_coverage_it_raises_unless_told_otherwise(net, tmp_path):
+    state = net.state_dict()
+    del state["layer1.0.conv1.weight"]
+    state["layer2.0.conv1.weight"] = torch.zeros(1)
+    state["se.weight"] = torch.zeros(1)
+    path = tmp_path / "w.pth"
+    torch.save({"model": state, "arch": "resnet18"}, path)
+    report = "98 of 100 entries fit; 1 missing .layer1.0.conv1.weight.; 1 unexpected .se.weight.; 1 of another shape"
+    with pytest.raises(InputError, match=report):
+        load_backbone(path, report=quiet)
+    said = []
+    backbone = load_backbone(path, partial=True, report=said.append)
+    assert "98 of 100 entries fit" in said[0]
+    assert torch.equal(backbone.layer4[1].conv2.weight, net.layer4[1].conv2.weight)
+
+
+@pytest.mark.parametrize("name", ["resnet34", "wrn50_2_bottleneck", "resnext50_32x4d", "preact_resnet200", "wrn18_1.5"])
+def test_a_bare_file_tells_its_network_by_its_parameters(name, tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save(ResidualNet(get_spec(name), 2).state_dict(), path)
+    assert load_backbone(path, report=quiet).spec.name == name
+
+
+def test_a_bare_file_that_does_not_tell_is_refused_until_named(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save(ResidualNet(get_spec("cifar_resnet20"), 10).state_dict(), path)
+    with pytest.raises(InputError, match="names no network and fits cifar_resnet20, cifar_plain20; name its arch"):
+        load_backbone(path)
+    assert load_backbone(path, "cifar_plain20", report=quiet).spec.name == "cifar_plain20"
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, path)
+    with pytest.raises(InputError, match="fits none of the catalogue"):
+        load_backbone(path)
+
+
+def test_timms_name_of_a_network_is_ours(tmp_path):
+    path = tmp_path / "checkpoint.pth"  # as timm's train.py writes it
+    with torch.device("meta"):
+        shapes = ResidualNet(get_spec("wrn50_2_bottleneck"), 2).state_dict()
+    state = {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in shapes.items()}
+    torch.save({"epoch": 3, "arch": "wide_resnet50_2", "state_dict": state}, path)
+    assert read_weights(path).arch == "wrn50_2_bottleneck"
+
+
+@pytest.mark.parametrize("about", [{"mean": ["x", 1, 2]}, {"std": "abc"}])
+def test_wrong_metadata_is_named(net, tmp_path, about):
+    save_checkpoint({"model": net.state_dict(), **about}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"w\.pth: mean and std are not numbers"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_a_vgg_file_says_where_its_network_is(tmp_path):
+    save_checkpoint({"model": {"features.0.bias": torch.zeros(1)}, "arch": "vgg16"}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"take torchvision\.models\.vgg16"):
+        load_backbone(tmp_path / "w.pth")
