@@ -65,15 +65,16 @@ def table(specs: Iterable[ArchSpec | VGGSpec], tablefmt: str = "simple") -> str:
         specs: the networks.
         tablefmt: tabulate's name of a format, e.g. "github".
     """
-    columns = ["network", "params M", "flops G", "activations M", "paper", "difference", "source"]
+    columns = ["network", "blocks", "params M", "flops G", "activations M", "paper", "difference", "source"]
     lines = []
     for spec in specs:
         size = measure(spec)
-        sizes = [spec.name, f"{size.params:.2f}", f"{size.flops:.3g}", f"{size.activations:.2f}"]
+        blocks = f"{spec.block} x {', '.join(map(str, spec.depths))}" if isinstance(spec, ArchSpec) else ""
+        sizes = [spec.name, blocks, f"{size.params:.2f}", f"{size.flops:.3g}", f"{size.activations:.2f}"]
         for figure in spec.figures or [None]:
             lines.append(sizes + ([""] * 3 if figure is None else _compared(figure, size)))
-            sizes = [""] * 4
-    return tabulate(lines, columns, tablefmt, disable_numparse=True, colalign=("left", *["right"] * 5, "left"))
+            sizes = [""] * 5
+    return tabulate(lines, columns, tablefmt, disable_numparse=True, colalign=("left", "left", *["right"] * 5, "left"))
 
 
 def _compared(figure: Figure, size: Complexity) -> list[str]:

@@ -75,6 +75,11 @@ class ArchSpec:
     timm: str = ""
 
     @property
+    def block(self) -> str:
+        """The block as Wide ResNet writes it (section 2.1), e.g. "B(3,3)"."""
+        return f"B({','.join(map(str, self.kernels))})"
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages that it has."""
         return STAGES[: len(self.depths)]

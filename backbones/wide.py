@@ -36,21 +36,8 @@ def parse_cifar_wrn(name: str, figures: tuple[Figure, ...] = ()) -> ArchSpec:
     dropout = float(match[4] or 0)
     step = 3 * len(kernels)
     blocks, rest = divmod(depth - 4, step)
-    block = f"B({','.join(map(str, kernels))})"
-    if rest or blocks < 1:
-        below = max(depth - 4, step) // step * step + 4
-        raise InputError(
-            f"{name!r}: a Wide ResNet of {block} has no depth {depth}; valid are 4 + {step} N: "
-            f"{', '.join(str(4 + step * n) for n in range(1, 6))}, …; nearest are {below} and {below + step}"
-        )
-    if width < 1:
-        raise InputError(f"{name!r}: the widening factor K begins at 1")
-    if 3 not in kernels:
-        raise InputError(f"{name!r}: a block needs a 3x3 convolution")
-    if dropout and len(kernels) == 1:
-        raise InputError(f"{name!r}: dropout lies between the convolutions of a block, and {block} has one")
     widths = tuple(width * c for c in (16, 32, 64))
-    return ArchSpec(
+    spec = ArchSpec(
         cifar_wrn_name(depth, width, kernels, dropout),
         kernels,
         (blocks,) * 3,
@@ -63,6 +50,19 @@ def parse_cifar_wrn(name: str, figures: tuple[Figure, ...] = ()) -> ArchSpec:
         stem_width=16,
         figures=figures,
     )
+    if rest or blocks < 1:
+        below = max(depth - 4, step) // step * step + 4
+        raise InputError(
+            f"{name!r}: a Wide ResNet of {spec.block} has no depth {depth}; valid are 4 + {step} N: "
+            f"{', '.join(str(4 + step * n) for n in range(1, 6))}, …; nearest are {below} and {below + step}"
+        )
+    if width < 1:
+        raise InputError(f"{name!r}: the widening factor K begins at 1")
+    if 3 not in kernels:
+        raise InputError(f"{name!r}: a block needs a 3x3 convolution")
+    if dropout and len(kernels) == 1:
+        raise InputError(f"{name!r}: dropout lies between the convolutions of a block, and {spec.block} has one")
+    return spec
 
 
 def cifar_wrn_name(depth: int, width: int, kernels: tuple[int, ...] = (3, 3), dropout: float = 0.0) -> str:

@@ -1,7 +1,7 @@
 """The rows: their sizes beside the papers', and the names of Wide ResNets."""
 
 from backbones.catalogue import CATALOGUE, get_spec
-from backbones.complexity import FLOPS_TOLERANCE, agrees, measure
+from backbones.complexity import FLOPS_TOLERANCE, agrees, measure, table
 from backbones.errors import InputError
 from backbones.networks import build_network
 from backbones.spec import Figure
@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
-from run_tools import assert_clear_error, run_tool
+from run_tools import PROJECT, assert_clear_error, run_tool
 
 FIGURES = [(spec, figure) for spec in CATALOGUE.values() for figure in spec.figures]
 
@@ -145,3 +145,8 @@ def test_complexity_tool():
     assert "25.56 |      4.09" in done.stdout and "Wide ResNet, Table 8" in done.stdout
     assert "not this network's" in done.stdout and "cifar_wrn16_4_d0.3" in done.stdout
     assert_clear_error(run_tool("complexity.py", "resnet5"), "did you mean resnet50")
+
+
+def test_the_documented_table_is_todays():
+    """Else replace it in docs/backbones.md by what `tools/complexity.py --format github` prints."""
+    assert table(CATALOGUE.values(), "github") in (PROJECT / "docs" / "backbones.md").read_text()

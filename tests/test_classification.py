@@ -215,7 +215,7 @@ def test_a_wide_resnet_pretrains_with_every_option(shapes, tmp_path):
 
 
 def test_vgg_is_a_classifier_too(cfg):
-    cfg.CLASSIFICATION.ARCH = "vgg16"
+    cfg.CLASSIFICATION.ARCH, cfg.MODEL.DEVICE = "vgg16", "cpu"
     prepare(cfg, eval_only=False)
     model = ClassificationTrainer.build_model(cfg)
     model(next(iter(build_train_loader(cfg))))["loss_cls"].backward()
