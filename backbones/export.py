@@ -42,6 +42,8 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
     name = _name(spec, to)
     state = _network(spec, weights).state_dict()
     about = weights.about | {"arch": spec.name}
+    if isinstance(spec, ArchSpec) and "fc.bias" not in state:  # what was said of the detector or the classifier
+        about = {k: v for k, v in about.items() if k not in ("task", "classes")}
     suffix = Path(output).suffix
     if suffix not in (".pth", ".safetensors") or (to == "detectron2" and suffix != ".pth"):
         raise InputError(f"{output}: write a {'.pth' if to == 'detectron2' else '.pth or .safetensors'} file")
@@ -77,6 +79,8 @@ def _name(spec: ArchSpec | VGGSpec, to: str) -> str:
 def _network(spec: ArchSpec | VGGSpec, weights: Weights) -> nn.Module:
     """The network filled: all of it, or without the classifier where the file has none."""
     if isinstance(spec, VGGSpec):
+        if "classifier.6.bias" not in weights.state:
+            raise InputError(f"{weights.path}: holds no classifier of {spec.name}, which alone can be exported")
         network, state = build_network(spec, len(weights.state["classifier.6.bias"])), weights.state
     elif "fc.bias" in weights.state:
         network, state = build_network(spec, len(weights.state["fc.bias"])), weights.state

@@ -8,6 +8,7 @@ and detectron2 are read too.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ from backbones.vgg import VGGSpec
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger("residet")
 
 # Of ImageNet, for pixels in 0 to 255, RGB: what torchvision's and timm's weights were trained with.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -82,6 +85,8 @@ def read_weights(path: str | Path) -> Weights:
 def _about(content: Mapping, path: str | Path) -> dict:
     known = {k: content[k] for k in About.__dataclass_fields__ if content.get(k) is not None}
     for key in {"mean", "std", "classes"} & set(known):
+        if not isinstance(known[key], list | tuple):
+            raise InputError(f"{path}: {key} is no list: {known[key]!r}")
         known[key] = tuple(known[key])
     if any(not isinstance(v, int | float) for key in ("mean", "std") for v in known.get(key, ())):
         raise InputError(f"{path}: mean and std are not numbers: {known.get('mean')}, {known.get('std')}")
@@ -175,7 +180,7 @@ def load_state(
 
 def backbone_state(weights: Weights) -> dict[str, Tensor]:
     """The backbone's parameters in a classifier's or a detector's, under a classifier's names and without its `fc`."""
-    prefixes = ("backbone.bottom_up.", "backbone.", "roi_heads.")
+    prefixes = ("backbone.bottom_up.", "backbone.body.", "backbone.", "roi_heads.")  # "body" is torchvision's
     detector = any(k.startswith("backbone.") for k in weights.state)
     state = {}
     for key, value in weights.state.items():
@@ -267,6 +272,14 @@ def take_preprocessing(cfg, weights: Weights) -> None:
 
 
 def check_arch(weights: Weights, arch: str) -> None:
-    """Raises InputError if the file says that it is of another network."""
+    """Raises InputError if the file says that it is of another network, warns where its pixels make that likely."""
     if weights.arch not in (None, arch):
         raise InputError(f"{weights.path}: holds {weights.arch}, the model is {arch}; use weights of {arch}")
+    if weights.arch is None and weights.channel_order == "BGR" and f"{arch}_caffe" in CATALOGUE:
+        log.warning(
+            "%s: its pixels are BGR, as those of the ResNet authors' networks, whose stride is in the first 1x1; that of "
+            "%s is in the 3x3: if the file is of theirs, use %s_caffe",
+            weights.path,
+            arch,
+            arch,
+        )

@@ -7,9 +7,9 @@ from backbones.errors import InputError
 from backbones.files import save_checkpoint
 from backbones.registry import spec_of_builder
 from backbones.resnet import ResidualNet
-from backbones.vgg import VGGSpec
-from backbones.weights import read_weights, take_preprocessing
-from detection.checkpoint import load_detector
+from backbones.vgg import VGGSpec, build_vgg
+from backbones.weights import Weights, load_state, read_weights, take_preprocessing
+from detection.checkpoint import _classifier_state, load_detector
 from detection.coco import write_coco
 from detection.config import default_config
 from detection.datasets import register_datasets
@@ -97,6 +97,22 @@ def test_classifier_fills_backbone_and_stage_5(kind, classifier):
     assert torch.equal(stage5[1].conv2.weight, net.layer4[1].conv2.weight)
     with pytest.raises(InputError, match="holds a classifier"):
         load_detector(cfg, model, for_training=False)
+
+
+def test_torchvisions_vgg_fills_convolutions_and_head():
+    cfg = load_config("faster_rcnn_vgg16.yaml")
+    model, network = build_model(cfg), build_vgg(get_spec("vgg16"))
+    state, skip = _classifier_state(model, Weights(path="vgg16.pth", state=network.state_dict()))
+    load_state(model, state, "vgg16.pth", skip)
+    assert torch.equal(model.backbone.features[28].weight, network.features[28].weight)
+    assert torch.equal(model.roi_heads.box_head.classifier[3].weight, network.classifier[3].weight)
+    assert all(k.startswith(("proposal_generator.", "roi_heads.box_predictor.")) for k in skip)
+    cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 14
+    with pytest.raises(InputError, match="VGGBoxHead takes 512 channels of 7 x 7"):
+        build_model(cfg)
+    cfg.MODEL.ROI_HEADS.NAME = "ArchRes5ROIHeads"
+    with pytest.raises(InputError, match="vgg16 has no stage 5"):
+        build_model(cfg)
 
 
 def test_stock_detectron2_takes_our_checkpoint(classifier):

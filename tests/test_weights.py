@@ -1,5 +1,6 @@
 """Checkpoints: whole files, strict loading, nothing read by unrestricted pickle."""
 
+import logging
 import os
 
 from backbones.catalogue import get_spec
@@ -7,7 +8,7 @@ from backbones.errors import InputError
 from backbones.export import export
 from backbones.files import read_checkpoint, save_checkpoint
 from backbones.resnet import ResidualNet
-from backbones.weights import load_backbone, load_state, read_weights
+from backbones.weights import Weights, check_arch, load_backbone, load_state, read_weights
 
 import pytest
 import torch
@@ -190,11 +191,38 @@ def test_timms_name_of_a_network_is_ours(tmp_path):
     assert read_weights(path).arch == "wrn50_2_bottleneck"
 
 
-@pytest.mark.parametrize("about", [{"mean": ["x", 1, 2]}, {"std": "abc"}])
+@pytest.mark.parametrize("about", [{"mean": ["x", 1, 2]}, {"std": "abc"}, {"classes": 5}])
 def test_wrong_metadata_is_named(net, tmp_path, about):
     save_checkpoint({"model": net.state_dict(), **about}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"w\.pth: mean and std are not numbers"):
+    with pytest.raises(InputError, match=r"w\.pth: (mean and std are not numbers|std is no list|classes is no list)"):
         read_weights(tmp_path / "w.pth")
+
+
+def test_torchvisions_detector_gives_its_backbone(tmp_path):
+    detector = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
+    torch.save(detector.state_dict(), tmp_path / "w.pth")
+    network = load_backbone(tmp_path / "w.pth", report=quiet)
+    assert network.spec.name == "resnet50"
+    assert torch.equal(network.layer4[2].conv3.weight, detector.backbone.body.layer4[2].conv3.weight)
+
+
+def test_a_detector_exports_its_backbone(net, tmp_path):
+    state = {f"backbone.bottom_up.{k}": v for k, v in net.state_dict().items() if not k.startswith("fc.")}
+    state["proposal_generator.rpn_head.conv.weight"] = torch.zeros(1)
+    about = {"task": "detection", "arch": "resnet18", "classes": ["cat"], "mean": [1.0, 2.0, 3.0]}
+    save_checkpoint({"model": state, **about}, tmp_path / "detector.pth")
+    export(tmp_path / "detector.pth", tmp_path / "backbone.pth", "residet")
+    weights = read_weights(tmp_path / "backbone.pth")
+    assert weights.about == {"arch": "resnet18", "mean": (1.0, 2.0, 3.0)}
+    assert torch.equal(weights.state["layer4.1.conv2.weight"], net.layer4[1].conv2.weight)
+
+
+def test_a_file_in_bgr_warns_of_the_caffe_variant(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("residet"), "propagate", True)
+    check_arch(Weights(path="R-50.pkl", state={}, channel_order="BGR"), "resnet50_caffe")
+    assert not caplog.text
+    check_arch(Weights(path="R-50.pkl", state={}, channel_order="BGR"), "resnet50")
+    assert "R-50.pkl: its pixels are BGR" in caplog.text and "use resnet50_caffe" in caplog.text
 
 
 def test_a_vgg_file_says_where_its_network_is(tmp_path):
