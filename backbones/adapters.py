@@ -11,9 +11,10 @@ from pathlib import Path
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
+from backbones.loading import load_backbone
 from backbones.resnet import LAYER_OF_STAGE, ResidualNet
 from backbones.spec import ArchSpec
-from backbones.weights import IMAGENET_MEAN, IMAGENET_STD, load_backbone
+from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
 
 from torch import nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -39,7 +40,7 @@ def backbone_for_torchvision(
 
     Args:
         name: a residual network for ImageNet.
-        pretrained: a file that `weights.load_backbone` reads; without it the network is as initialised.
+        pretrained: a file that `loading.load_backbone` reads; without it the network is as initialised.
         trainable_layers: how many of stem and four stages train, counted from the last; 3 with a file, 5 without.
         returned_layers: stages that enter the pyramid, 1 to 4 for res2 to res5.
         extra_blocks: makes further levels; max pooling of the last by default.
@@ -60,6 +61,8 @@ def backbone_for_torchvision(
     else:
         network = load_backbone(pretrained, name, norm=FrozenBatchNorm2d)
         pixels = _as_rgb(network)
+    if not returned_layers or list(returned_layers) != sorted(set(returned_layers) & {1, 2, 3, 4}):
+        raise InputError(f"returned_layers: {tuple(returned_layers)} are not stages of 1 to 4, each once and in order")
     if trainable_layers is None:
         trainable_layers = 5 if pretrained is None else 3
     _freeze(network, trainable_layers)

@@ -142,7 +142,6 @@ _IMAGENET = (
     ),
 )
 
-PREACT_BOTTLENECK = {"kernels": BOTTLENECK, "stride_in_first": True, "preact": True}
 _CIFAR = (
     # ResNet: 6n+2 layers
     *(
@@ -212,4 +211,4 @@ def get_spec(name: str) -> ArchSpec | VGGSpec:
         return parse_cifar_wrn(name)
     near = [known for known in CATALOGUE if known.startswith(name)] or difflib.get_close_matches(name, CATALOGUE)
     hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
-    raise InputError(f"unknown arch {name!r}: {hint}`python -m backbones.complexity` lists all")
+    raise InputError(f"unknown arch {name!r}: {hint}tools/complexity.py lists all")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.files import read_checkpoint, save_checkpoint
-from backbones.weights import load_state
+from backbones.loading import load_state
 
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
 from detectron2.engine.train_loop import TrainerBase

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.files import save_checkpoint, save_safetensors
-from backbones.naming import to_detectron2
+from backbones.loading import backbone_state, load_state, spec_of
+from backbones.naming import to_detectron2, to_timm_vgg
 from backbones.networks import build_network
 from backbones.resnet import ResidualNet
 from backbones.spec import ArchSpec
 from backbones.vgg import VGGSpec
-from backbones.weights import Weights, backbone_state, load_state, read_weights, spec_of
+from backbones.weights import Weights, read_weights
 
 import torchvision
 from torch import nn
@@ -41,10 +42,13 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
     spec = spec_of(weights, arch)
     name = _name(spec, to)
     state = _network(spec, weights).state_dict()
+    if isinstance(spec, VGGSpec) and to == "timm":
+        state = to_timm_vgg(state)
     about = weights.about | {"arch": spec.name}
     if isinstance(spec, ArchSpec) and "fc.bias" not in state:  # what was said of the detector or the classifier
         about = {k: v for k, v in about.items() if k not in ("task", "classes")}
     suffix = Path(output).suffix
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
     if suffix not in (".pth", ".safetensors") or (to == "detectron2" and suffix != ".pth"):
         raise InputError(f"{output}: write a {'.pth' if to == 'detectron2' else '.pth or .safetensors'} file")
     if suffix == ".safetensors":
@@ -66,14 +70,18 @@ def _name(spec: ArchSpec | VGGSpec, to: str) -> str:
         "residet": spec.name,
         "timm": spec.timm,
         "torchvision": spec.timm if spec.timm in torchvision.models.list_models() else "",
-        # Its ResNet takes basic blocks and bottlenecks with projections.
-        "detectron2": spec.name if isinstance(spec, ArchSpec) and spec.shortcut == "B" and not spec.preact else "",
+        "detectron2": spec.name if _in_detectron2(spec) else "",
     }
     if to not in there:
         raise InputError(f"--to: {to!r} is none of {', '.join(FORMATS)}")
     if not there[to]:
         raise InputError(f"{spec.name}: {to} does not have this network")
     return there[to]
+
+
+def _in_detectron2(spec: ArchSpec | VGGSpec) -> bool:
+    """Its ResNet takes basic blocks and bottlenecks with projections, behind a 7x7 stem."""
+    return isinstance(spec, ArchSpec) and spec.shortcut == "B" and spec.stem == "imagenet" and not spec.preact
 
 
 def _network(spec: ArchSpec | VGGSpec, weights: Weights) -> nn.Module:

@@ -5,6 +5,7 @@ Files come from outside: nothing is ever read by unrestricted pickle. A file app
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import json
@@ -64,7 +65,9 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def _read_torch(path: Path) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # The training scripts of torchvision and timm store their command line beside the weights.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_safetensors(path: Path) -> dict:

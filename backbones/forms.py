@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 from backbones.blocks import Block, conv
+from backbones.spec import Form
 
 import torch
 from torch import Tensor, nn
 
-Form = Literal["a", "b", "c"]
-
-# What a path has of its own, by form, and the axis along which form (c) holds the paths' tensors together.
+# What a path has of its own (in form (b) all but conv3), and the axis along which form (c) holds them together.
 _PATH_AXES = {"conv1": 0, "bn1": 0, "conv2": 0, "bn2": 0, "conv3": 1}
 
 
@@ -78,7 +76,7 @@ def convert_form(state: Mapping[str, Tensor], form: Form, cardinality: int) -> d
     whole = _grouped(state)
     if form == "c":
         return whole
-    own = {"a": ("conv1", "bn1", "conv2", "bn2", "conv3"), "b": ("conv1", "bn1", "conv2", "bn2")}[form]
+    own = set(_PATH_AXES) - ({"conv3"} if form == "b" else set())
     split = {}
     for key, value in whole.items():
         match = re.fullmatch(r"(.*layer\d+\.\d+\.)(\w+)(\.\w+)", key)

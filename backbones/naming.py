@@ -1,4 +1,4 @@
-"""detectron2's, Caffe2's and timm's names of parameters, and torchvision's, which are ours.
+"""Names of parameters in detectron2's, Caffe2's and timm's files, and torchvision's, which are ours.
 
     Caffe2 (MSRA)               detectron2                          ours
     conv1_w                     stem.conv1.weight                   conv1.weight
@@ -6,7 +6,7 @@
     res2_0_branch2a_w           res2.0.conv1.weight                 layer1.0.conv1.weight
     res2_0_branch2a_bn_b        res2.0.conv1.norm.bias              layer1.0.bn1.bias
     res2_0_branch1_w            res2.0.shortcut.weight              layer1.0.downsample.0.weight
-    pred_w                      linear.weight                       fc.weight
+    fc1000_w, pred_w            linear.weight, stem.fc.weight       fc.weight
 
 In a detector, the names of its backbone and of its C4 head's `roi_heads.res5` change in place.
 """
@@ -19,26 +19,31 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-_CAFFE2_NAMES = (
-    (r"(pred|fc1000)_", "linear_"),
-    (r"(?:res_)?conv1_", "stem.conv1_"),
-    (r"res(\d)_(\d+)_branch1_", r"res\1.\2.shortcut_"),
-    (r"res(\d)_(\d+)_branch2a_", r"res\1.\2.conv1_"),
-    (r"res(\d)_(\d+)_branch2b_", r"res\1.\2.conv2_"),
-    (r"res(\d)_(\d+)_branch2c_", r"res\1.\2.conv3_"),
+_CAFFE2_LAYERS = (
+    (r"(pred|fc1000)", "linear"),
+    (r"(res_)?conv1", "stem.conv1"),
+    (r"res(\d)_(\d+)_branch1", r"res\1.\2.shortcut"),
+    (r"res(\d)_(\d+)_branch2a", r"res\1.\2.conv1"),
+    (r"res(\d)_(\d+)_branch2b", r"res\1.\2.conv2"),
+    (r"res(\d)_(\d+)_branch2c", r"res\1.\2.conv3"),
 )
 _CAFFE2_ENDS = {
-    "_w": ".weight",
-    "_b": ".bias",
-    "_bn_s": ".norm.weight",
-    "_bn_b": ".norm.bias",
-    "_bn_rm": ".norm.running_mean",
-    "_bn_riv": ".norm.running_var",
-    "_gn_s": ".norm.weight",
-    "_gn_b": ".norm.bias",
+    "w": "weight",
+    "b": "bias",
+    "bn_s": "norm.weight",
+    "bn_gamma": "norm.weight",
+    "bn_b": "norm.bias",
+    "bn_beta": "norm.bias",
+    "bn_rm": "norm.running_mean",
+    "bn_running_mean": "norm.running_mean",
+    "bn_riv": "norm.running_var",
+    "bn_running_var": "norm.running_var",
+    "gn_s": "norm.weight",
+    "gn_b": "norm.bias",
 }
 _BACKBONE = r"(backbone\.bottom_up\.|backbone\.|)"
 _BLOCK = r"(.*layer\d\.\d+\.|roi_heads\.res5\.\d+\.)"
+_TIMM_VGG = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
 _BN_EPS = 1e-5
 
 
@@ -47,51 +52,62 @@ def is_detectron2(state: Mapping[str, Tensor]) -> bool:
     return any(key.endswith("stem.conv1.weight") for key in state)
 
 
-def is_timm_vgg(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of timm's VGG."""
-    return "pre_logits.fc1.weight" in state
-
-
 def is_caffe2(state: Mapping[str, Tensor]) -> bool:
     """Whether the names are Caffe2's."""
     return "conv1_w" in state
 
 
+def is_timm_vgg(state: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of timm's VGG."""
+    return "pre_logits.fc1.weight" in state
+
+
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Caffe2's names -> detectron2's.
 
-    Where only an affine map is left of BN, its statistics become those that change nothing.
+    Where only an affine map is left of BN, its statistics become those that change nothing. Momenta, and the bias that
+    the first convolution has in MSRA's files beside its norm, are left out, as detectron2 does.
     """
     renamed = {}
     for key, value in state.items():
-        if key.endswith("_momentum"):
-            continue
-        name = key
-        for pattern, replacement in _CAFFE2_NAMES:
-            name, found = re.subn("^" + pattern, replacement, name)
-            if found:
-                break
-        end = re.search(r"_(bn_|gn_)?\w+$", name)
-        if end and end.group() in _CAFFE2_ENDS:
-            name = name[: end.start()] + _CAFFE2_ENDS[end.group()]
-        renamed[name] = value
+        if not key.endswith("_momentum") and key != "conv1_b":
+            renamed[_caffe2_name(key)] = value
     for key, value in state.items():
-        if key.endswith("_bn_s") and key[:-1] + "rm" not in state:
-            norm = next(name for name, tensor in renamed.items() if tensor is value).removesuffix("weight")
+        norm = _caffe2_name(key).removesuffix("weight")
+        if key.endswith(("_bn_s", "_bn_gamma")) and norm + "running_var" not in renamed:
             renamed[norm + "running_mean"] = torch.zeros_like(value)
             renamed[norm + "running_var"] = torch.full_like(value, 1 - _BN_EPS)
     return renamed
 
 
+def _caffe2_name(key: str) -> str:
+    ends = "|".join(sorted(_CAFFE2_ENDS, key=len, reverse=True))
+    for layer, name in _CAFFE2_LAYERS:
+        match = re.fullmatch(rf"(?P<layer>{layer})_(?P<end>{ends})", key)
+        if match:
+            return f"{re.sub(layer, name, match['layer'])}.{_CAFFE2_ENDS[match['end']]}"
+    return key
+
+
 def from_timm_vgg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """timm's VGG, whose fully connected layers are convolutions of their own names -> torchvision's."""
-    names = {"pre_logits.fc1.": "classifier.0.", "pre_logits.fc2.": "classifier.3.", "head.fc.": "classifier.6."}
+    """The names of timm's VGG, whose fully connected layers are convolutions -> torchvision's."""
     renamed = {}
     for key, value in state.items():
-        prefix = next((p for p in names if key.startswith(p)), "")
-        renamed[names.get(prefix, "") + key.removeprefix(prefix)] = (
-            value.flatten(1) if prefix and value.ndim == 4 else value
-        )
+        layer, _, end = key.rpartition(".")
+        fully_connected = layer in _TIMM_VGG and value.ndim == 4
+        renamed[f"{_TIMM_VGG.get(layer, layer)}.{end}"] = value.flatten(1) if fully_connected else value
+    return renamed
+
+
+def to_timm_vgg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's names of a VGG -> timm's, with fc6 as a 7x7 and fc7 as a 1x1 convolution."""
+    theirs = {ours: name for name, ours in _TIMM_VGG.items()}
+    side = {"classifier.0.weight": 7, "classifier.3.weight": 1}
+    renamed = {}
+    for key, value in state.items():
+        layer, _, end = key.rpartition(".")
+        shaped = value.unflatten(1, (-1, side[key], side[key])) if key in side else value
+        renamed[f"{theirs.get(layer, layer)}.{end}"] = shaped
     return renamed
 
 
@@ -105,7 +121,7 @@ def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = re.sub(rf"^{_BLOCK}conv(\d)\.norm\.", r"\1bn\2.", name)
         name = re.sub(rf"^{_BLOCK}shortcut\.norm\.", r"\1downsample.1.", name)
         name = re.sub(rf"^{_BLOCK}shortcut\.", r"\1downsample.0.", name)
-        renamed[re.sub(r"^linear\.", "fc.", name)] = value
+        renamed[re.sub(r"^(linear|stem\.fc)\.", "fc.", name)] = value
     return renamed
 
 

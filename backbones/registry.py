@@ -40,6 +40,8 @@ class ResidualBackbone(ResidualNet, Backbone):
 
     def __init__(self, arch: str | ArchSpec, out_features: Sequence[str], norm: str = "BN", freeze_at: int = 0):
         spec = get_spec(arch) if isinstance(arch, str) else arch
+        if not isinstance(spec, ArchSpec):
+            raise InputError(f"{spec.name} is no residual network; take VGGBackbone")
         stages = _check(out_features, freeze_at, list(spec.channels))
         try:
             super().__init__(spec, None, functools.partial(get_norm, norm), stages)

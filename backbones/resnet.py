@@ -49,7 +49,7 @@ class ResidualNet(nn.Module):
         spec: what to build.
         num_classes: outputs of the classifier `fc`; None leaves it out.
         norm: makes a norm of so many channels.
-        stages: how many of the stages, from res2 on; None for all. With fewer, the classifier is left out too.
+        stages: how many of the stages, from res2 on; None for all. With fewer there can be no classifier.
         zero_init_residual: every branch begins as zero: the last norm of a block (in a pre-activation network its last
             convolution) begins with weight 0.
         checkpoint_activations: training keeps only the inputs of the blocks and computes the rest again in the backward

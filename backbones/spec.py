@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Form = Literal["a", "b", "c"]
+
 STAGES = ("res2", "res3", "res4", "res5")
 FEATURES = ("stem", *STAGES)
 
@@ -64,7 +66,7 @@ class ArchSpec:
     widths: tuple[int, ...]
     inner_widths: tuple[int, ...]
     groups: int = 1
-    form: Literal["a", "b", "c"] = "c"
+    form: Form = "c"
     shortcut: Literal["A", "B", "C", "none"] = "B"
     stride_in_first: bool = False
     preact: bool = False
@@ -73,6 +75,10 @@ class ArchSpec:
     stem_width: int = 64
     figures: tuple[Figure, ...] = ()
     timm: str = ""
+
+    def __post_init__(self):
+        if self.form != "c" and (self.kernels != (1, 3, 1) or self.preact or self.stride_in_first or self.dropout):
+            raise ValueError(f"{self.name}: ResNeXt's Fig. 3 has no form ({self.form}) of such a block")
 
     @property
     def block(self) -> str:

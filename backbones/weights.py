@@ -1,4 +1,4 @@
-"""Parameters from files, with what the files say about them, into networks.
+"""Parameters from files, with what the files say about them.
 
 A checkpoint of ours is a dict: `model` (parameters by name), `task` ("classification" or "detection"), `arch`, `mean`
 and `std` (of pixels in 0 to 255), `channel_order` ("RGB" or "BGR"), `input_size` (side of the training images, in
@@ -9,20 +9,15 @@ and detectron2 are read too.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
 from backbones.files import read_checkpoint
 from backbones.naming import from_caffe2, from_detectron2, from_timm_vgg, is_caffe2, is_detectron2, is_timm_vgg
-from backbones.resnet import ResidualNet
-from backbones.spec import ArchSpec
-from backbones.vgg import VGGSpec
 
-import torch
 from torch import Tensor, nn
 
 log = logging.getLogger("residet")
@@ -47,15 +42,23 @@ class About:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights(About):
-    """Parameters from a file, by our names, with what it says about them."""
+    """Parameters from a file, by our names, with what it says about them.
+
+    Attributes:
+        path: the file.
+        state: parameters and buffers.
+        naming: whose names the file had: "torchvision" (ours, and timm's), "detectron2" or "caffe2".
+    """
 
     path: str
     state: Mapping[str, Tensor]
+    naming: str = "torchvision"
 
     @property
     def about(self) -> dict:
         """What the file says, as the items of a checkpoint."""
-        return {k: v for k, v in asdict(self).items() if k in About.__dataclass_fields__ and v is not None}
+        items = {field.name: getattr(self, field.name) for field in fields(About)}
+        return {k: v for k, v in items.items() if v is not None}
 
 
 def read_weights(path: str | Path) -> Weights:
@@ -67,198 +70,59 @@ def read_weights(path: str | Path) -> Weights:
     content = read_checkpoint(path)
     nested = [content[k] for k in ("model", "state_dict", "blobs") if isinstance(content.get(k), Mapping)]
     state = dict(nested[0] if nested else content)
-    if not state or not all(isinstance(v, Tensor) for v in state.values()):
+    if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise InputError(f"{path}: found no state dict in it; its keys are {list(content)[:5]}")
     nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
-    known = _about(content, path)
-    if is_caffe2(state):  # the ResNet authors' own, and what Detectron made of them
-        state = from_caffe2(state)
-        known = {"mean": IMAGENET_MEAN[::-1], "std": (1.0, 1.0, 1.0), "channel_order": "BGR"} | known
+    known, naming = _about(content, path), "torchvision"
     if is_timm_vgg(state):
         state = from_timm_vgg(state)
+    if is_caffe2(state):  # the ResNet authors' own, and what Detectron made of them
+        state, naming = from_caffe2(state), "caffe2"
+        known = {"mean": IMAGENET_MEAN[::-1], "std": (1.0, 1.0, 1.0), "channel_order": "BGR"} | known
     if is_detectron2(state):
+        naming = "detectron2" if naming == "torchvision" else naming
         state, pixels = _without_pixels(from_detectron2(state))
+        if content.get("__author__") == "torchvision":  # detectron2's conversion of torchvision's own
+            pixels = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "channel_order": "RGB"}
         known = pixels | known
-    return Weights(**known, path=str(path), state=state)
+    return Weights(**known, path=str(path), state=state, naming=naming)
 
 
 def _about(content: Mapping, path: str | Path) -> dict:
-    known = {k: content[k] for k in About.__dataclass_fields__ if content.get(k) is not None}
+    known = {k: content[k] for k in (field.name for field in fields(About)) if content.get(k) is not None}
     for key in {"mean", "std", "classes"} & set(known):
         if not isinstance(known[key], list | tuple):
             raise InputError(f"{path}: {key} is no list: {known[key]!r}")
         known[key] = tuple(known[key])
-    if any(not isinstance(v, int | float) for key in ("mean", "std") for v in known.get(key, ())):
-        raise InputError(f"{path}: mean and std are not numbers: {known.get('mean')}, {known.get('std')}")
-    names = {spec.timm: name for name, spec in reversed(CATALOGUE.items()) if spec.timm}
-    if known.get("arch") in names:
-        known["arch"] = names[known["arch"]]
+    for key in {"mean", "std"} & set(known):
+        if len(known[key]) != 3 or not all(isinstance(v, int | float) for v in known[key]):
+            raise InputError(f"{path}: {key} is not three numbers: {known[key]}")
+    if "arch" in known:
+        arch = _our_name(known.pop("arch"), ours="task" in content)
+        known |= {"arch": arch} if arch else {}
     return known
+
+
+def _our_name(arch: object, *, ours: bool) -> str:
+    """Our name of the network that a file names, "" where another library's name tells nothing ("resnet")."""
+    name = str(arch)
+    timms = {spec.timm: row for row, spec in reversed(CATALOGUE.items()) if spec.timm}
+    untagged = name.split(".")[0]  # timm writes the weights' tag behind the name: resnet50.a1_in1k
+    if untagged in timms:
+        return timms[untagged]
+    try:
+        return get_spec(name).name
+    except InputError:
+        return name if ours else ""
 
 
 def _without_pixels(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
     """A detectron2 detector's parameters without its pixels and anchors, and what the pixels say."""
     known = {k: tuple(state[f"pixel_{k}"].flatten().tolist()) for k in ("mean", "std") if f"pixel_{k}" in state}
-    if "mean" in known:  # ImageNet's blue is the darkest
+    if "mean" in known and known["mean"][0] != known["mean"][-1]:  # of ImageNet's means blue is the least
         known["channel_order"] = "BGR" if known["mean"][0] < known["mean"][-1] else "RGB"
     dropped = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.", "anchor_generator.")
     return {k: v for k, v in state.items() if not k.startswith(dropped)}, known
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What of a module's parameters and buffers a file fills.
-
-    Attributes:
-        source: the file.
-        loaded, missing: names of the module's entries that it fills and that it lacks.
-        unexpected: names in the file that the module lacks.
-        mismatched: entries of another shape in the file.
-        skipped: the module's entries that were not wanted.
-    """
-
-    source: str
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def full(self) -> bool:
-        return not (self.missing or self.unexpected or self.mismatched)
-
-    def __str__(self) -> str:
-        entries = len(self.loaded) + len(self.missing) + len(self.mismatched) + len(self.skipped)
-        kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.mismatched}
-        found = "".join(
-            f"; {len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-            for kind, keys in kinds.items()
-            if keys
-        )
-        return f"{self.source}: {len(self.loaded)} of {entries} entries fit{found}"
-
-
-def load_state(
-    module: nn.Module, state: Mapping[str, Tensor], source: str, skip: Iterable[str] = (), *, partial: bool = False
-) -> Coverage:
-    """Fills the parameters and buffers of `module` from `state`: all of them, or raises and fills none.
-
-    Args:
-        module: what to fill.
-        state: tensors by name; of those, the ones that `module` lacks are refused.
-        source: where they come from, for messages.
-        skip: names of `module` that keep their present values.
-        partial: fill what fits and leave the rest.
-
-    Raises:
-        InputError: keys are missing, unexpected or of another shape; the message counts them and names the first.
-    """
-    skip = set(skip)
-    # A counter that inference does not use and that older files and frozen norms lack.
-    own = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
-    given = {k: v for k, v in state.items() if k not in skip and not k.endswith("num_batches_tracked")}
-    wanted = {k: v for k, v in own.items() if k not in skip}
-    fits = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
-    coverage = Coverage(
-        source,
-        loaded=tuple(fits),
-        missing=tuple(k for k in wanted if k not in given),
-        unexpected=tuple(k for k in given if k not in wanted),
-        mismatched=tuple(
-            f"{k} {tuple(given[k].shape)} for {tuple(v.shape)}"
-            for k, v in wanted.items()
-            if k in given and k not in fits
-        ),
-        skipped=tuple(k for k in own if k in skip),
-    )
-    if not (coverage.full or partial):
-        raise InputError(f"{coverage}. Nothing was loaded; check that arch and file belong together")
-    module.load_state_dict(fits, strict=False)
-    return coverage
-
-
-def backbone_state(weights: Weights) -> dict[str, Tensor]:
-    """The backbone's parameters in a classifier's or a detector's, under a classifier's names and without its `fc`."""
-    prefixes = ("backbone.bottom_up.", "backbone.body.", "backbone.", "roi_heads.")  # "body" is torchvision's
-    detector = any(k.startswith("backbone.") for k in weights.state)
-    state = {}
-    for key, value in weights.state.items():
-        prefix = next((p for p in prefixes if key.startswith(p)), "")
-        name = key.removeprefix(prefix).replace("res5.", "layer4.", 1) if detector else key
-        if not name.startswith("fc.") and (not detector or name.startswith(("conv1.", "bn1.", "layer"))):
-            state[name] = value
-    return state
-
-
-def spec_of(weights: Weights, arch: str = "") -> ArchSpec | VGGSpec:
-    """The network of a file: `arch`, else the one that the file names, else the one that has such parameters.
-
-    Where several networks have the same parameters, files that give pixels as BGR are taken for the Caffe variant,
-    others for the one that torchvision and timm have.
-
-    Raises:
-        InputError: the file names another than `arch`; or it names none, and none or several have such parameters.
-    """
-    if arch:
-        check_arch(weights, arch)
-    if arch or weights.arch:
-        return get_spec(arch or weights.arch)
-    state = {k: tuple(v.shape) for k, v in backbone_state(weights).items() if not k.endswith("num_batches_tracked")}
-    blocks = {re.match(r"layer\d\.\d+|", k)[0] for k in state} - {""}
-    rows = [
-        spec
-        for spec in CATALOGUE.values()
-        if isinstance(spec, ArchSpec) and sum(spec.depths) == len(blocks) and _shapes(spec) == state
-    ]
-    caffe = weights.channel_order == "BGR"
-    chosen = [spec for spec in rows if (spec.stride_in_first if caffe else spec.timm)] or rows
-    if not chosen:
-        raise InputError(f"{weights.path}: names no network and fits none of the catalogue; name its arch")
-    if len({(spec.shortcut, spec.stride_in_first) for spec in chosen}) > 1:
-        names = ", ".join(spec.name for spec in chosen)
-        raise InputError(f"{weights.path}: names no network and fits {names}; name its arch")
-    return chosen[0]
-
-
-def _shapes(spec: ArchSpec) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        state = ResidualNet(spec, num_classes=None).state_dict()
-    return {k: tuple(v.shape) for k, v in state.items() if not k.endswith("num_batches_tracked")}
-
-
-def load_backbone(
-    path: str | Path,
-    arch: str = "",
-    *,
-    partial: bool = False,
-    report: Callable[[str], object] = print,
-    **options,
-) -> ResidualNet:
-    """A network without classifier, filled from a file: a classifier's or a detector's, ours or another's.
-
-    Args:
-        path: a file that `read_weights` reads.
-        arch: the network, where the file does not name it and its parameters do not tell.
-        partial: go on where the file does not fill all of the network.
-        report: is told what was loaded, missing, unexpected and of another shape.
-        options: of `ResidualNet`.
-
-    Returns:
-        the network, with `pretrained_cfg`: what the file says about itself (arch, mean, std, channel_order, input_size,
-        classes), as a dict.
-
-    Raises:
-        InputError: the file cannot be read, its network is unknown, or it does not fill all of it.
-    """
-    weights = read_weights(path)
-    spec = spec_of(weights, arch)
-    if not isinstance(spec, ArchSpec):
-        raise InputError(f"{path}: {spec.name} is no residual network; take torchvision.models.{spec.name}")
-    network = ResidualNet(spec, num_classes=None, **options)
-    report(str(load_state(network, backbone_state(weights), weights.path, partial=partial)))
-    network.pretrained_cfg = weights.about | {"arch": spec.name}
-    return network
 
 
 def take_preprocessing(cfg, weights: Weights) -> None:
@@ -272,13 +136,14 @@ def take_preprocessing(cfg, weights: Weights) -> None:
 
 
 def check_arch(weights: Weights, arch: str) -> None:
-    """Raises InputError if the file says that it is of another network, warns where its pixels make that likely."""
-    if weights.arch not in (None, arch):
+    """Raises InputError if the file says that it is of another network; warns where it may be without saying so."""
+    if weights.arch is not None and weights.arch != get_spec(arch).name:
         raise InputError(f"{weights.path}: holds {weights.arch}, the model is {arch}; use weights of {arch}")
-    if weights.arch is None and weights.channel_order == "BGR" and f"{arch}_caffe" in CATALOGUE:
+    unsure = weights.channel_order == "BGR" or (weights.naming == "detectron2" and weights.channel_order is None)
+    if weights.arch is None and unsure and f"{arch}_caffe" in CATALOGUE:
         log.warning(
-            "%s: its pixels are BGR, as those of the ResNet authors' networks, whose stride is in the first 1x1; that of "
-            "%s is in the 3x3: if the file is of theirs, use %s_caffe",
+            "%s: may be of the ResNet authors' kind, with BGR pixels and the stride in the first 1x1 (detectron2's "
+            "STRIDE_IN_1X1, its default); %s has it in the 3x3: if the file is of theirs, use %s_caffe",
             weights.path,
             arch,
             arch,

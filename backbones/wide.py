@@ -16,7 +16,7 @@ from backbones.errors import InputError
 from backbones.spec import ArchSpec, Figure
 
 CIFAR_WRN = "cifar_wrn"
-_NAME = re.compile(CIFAR_WRN + r"(\d+)_(\d+)(?:_b([13]+))?(?:_d(0?\.\d+))?")
+_NAME = re.compile(CIFAR_WRN + r"(\d+)_(\d+)(?:_b([13]+))?(?:_d(0?\.\d{1,4}))?")
 
 
 def parse_cifar_wrn(name: str, figures: tuple[Figure, ...] = ()) -> ArchSpec:
@@ -38,7 +38,7 @@ def parse_cifar_wrn(name: str, figures: tuple[Figure, ...] = ()) -> ArchSpec:
     blocks, rest = divmod(depth - 4, step)
     widths = tuple(width * c for c in (16, 32, 64))
     spec = ArchSpec(
-        cifar_wrn_name(depth, width, kernels, dropout),
+        _shortest_name(depth, width, kernels, dropout),
         kernels,
         (blocks,) * 3,
         widths,
@@ -65,7 +65,6 @@ def parse_cifar_wrn(name: str, figures: tuple[Figure, ...] = ()) -> ArchSpec:
     return spec
 
 
-def cifar_wrn_name(depth: int, width: int, kernels: tuple[int, ...] = (3, 3), dropout: float = 0.0) -> str:
-    """The shortest name of WRN-`depth`-`width`-B(`kernels`)."""
+def _shortest_name(depth: int, width: int, kernels: tuple[int, ...], dropout: float) -> str:
     block = "" if kernels == (3, 3) else f"_b{''.join(map(str, kernels))}"
     return f"{CIFAR_WRN}{depth}_{width}{block}" + (f"_d{dropout:g}" if dropout else "")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from backbones.engine import progress
 from backbones.errors import InputError
+from backbones.loading import load_backbone
 from backbones.resnet import ResidualNet
-from backbones.weights import IMAGENET_MEAN, IMAGENET_STD, load_backbone
+from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
 from classification.config import default_config
 from classification.data import build_val_loader
 
@@ -29,6 +30,8 @@ def measure(weights: str | Path, data: str | Path) -> tuple[str, dict[str, float
     """
     network = load_backbone(weights, report=log.info)
     known = network.pretrained_cfg
+    if known.get("channel_order") == "BGR":
+        raise InputError(f"{weights}: takes BGR, the images are read as RGB; use weights for RGB")
     cfg = default_config()
     cfg.CLASSIFICATION.DATA = str(data)
     cfg.CLASSIFICATION.SIZE = cfg.CLASSIFICATION.RESIZE = known.get("input_size", network.spec.input_size)

@@ -9,8 +9,9 @@ from pathlib import Path
 from backbones.catalogue import get_spec
 from backbones.engine import Trainer, check_same_run, last_checkpoint, progress
 from backbones.errors import InputError
+from backbones.loading import load_state
 from backbones.networks import build_network
-from backbones.weights import check_arch, load_state, read_weights, take_preprocessing
+from backbones.weights import check_arch, read_weights, take_preprocessing
 from classification.config import set_iterations
 from classification.data import build_train_loader, build_val_loader, class_names, open_split
 from classification.evaluator import ErrorEvaluator

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from backbones.errors import InputError
+from backbones.loading import load_state
 from backbones.registry import VGGBackbone, spec_of_builder
-from backbones.weights import Weights, check_arch, load_state, read_weights
+from backbones.weights import Weights, check_arch, read_weights
 from detection.roi_heads import VGGBoxHead
 
 from detectron2.config import CfgNode

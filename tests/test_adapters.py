@@ -1,7 +1,5 @@
 """The networks in other detectors, each trained for a few steps: torchvision's, and detectron2's stock ones."""
 
-import inspect
-
 from backbones.adapters import backbone_for_torchvision
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
@@ -65,10 +63,7 @@ def test_torchvisions_detectors_train(detector, name, options):
     image, target = torch.rand(3, 64, 64), {"boxes": torch.tensor([BOX]), "labels": torch.tensor([1])}
     if detector is MaskRCNN:
         target["masks"] = torch.ones(1, 64, 64, dtype=torch.uint8)
-    if name == "preact_resnet200":  # one step: it is deep
-        assert torch.isfinite(sum(model([image, image], [target, target]).values()))
-    else:
-        train_a_few_steps(model, lambda: model([image, image], [target, target]), backbone.body.layer4)
+    train_a_few_steps(model, lambda: model([image, image], [target, target]), backbone.body.layer4)
     model.eval()
     with torch.no_grad():
         assert set(model([image])[0]) >= {"boxes", "labels", "scores"}
@@ -94,8 +89,6 @@ def test_backbone_is_torchvisions_own(tmp_path):
         torch.testing.assert_close(got[key], value, rtol=0, atol=1e-5)
     trainable = {k for k, p in theirs.named_parameters() if p.requires_grad}
     assert trainable == {k for k, p in ours.named_parameters() if p.requires_grad}
-    defaults = inspect.signature(FasterRCNN).parameters  # torchvision's own mean and std are ImageNet's
-    assert defaults["image_mean"].default is None
     assert ours.image_mean == pytest.approx([0.485, 0.456, 0.406]) and ours.image_std == pytest.approx(
         [0.229, 0.224, 0.225]
     )
@@ -118,6 +111,9 @@ def test_weights_for_bgr_are_turned_to_rgb(tmp_path):
 def test_bad_requests_are_named(tmp_path):
     with pytest.raises(InputError, match="residual network for ImageNet"):
         backbone_for_torchvision("cifar_resnet20")
+    for layers in ((), (1, 5), (0, 1), (4, 3), (2, 2)):
+        with pytest.raises(InputError, match="returned_layers"):
+            backbone_for_torchvision("resnet18", returned_layers=layers)
     with pytest.raises(InputError, match="trainable_layers: 6"):
         backbone_for_torchvision("resnet18", trainable_layers=6)
     torch.save({"model": ResidualNet(get_spec("resnet18"), 2).state_dict(), "arch": "resnet18"}, tmp_path / "w.pth")

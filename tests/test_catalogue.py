@@ -130,6 +130,7 @@ def test_the_long_form_of_a_name_is_the_same_network():
         ("cifar_wrn40_2_b11", "needs a 3x3"),
         ("cifar_wrn40_2_b3_d0.3", "dropout lies between"),
         ("cifar_wrn28", "write cifar_wrnN_K"),
+        ("cifar_wrn28_10_d0.00001", "write cifar_wrnN_K"),
         ("resnext101_32x4", r"did you mean resnext101_32x4d\?"),
         ("resnet5O", "did you mean resnet50"),
     ],

@@ -5,10 +5,11 @@ import json
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.files import save_checkpoint
+from backbones.loading import load_state
 from backbones.registry import spec_of_builder
 from backbones.resnet import ResidualNet
 from backbones.vgg import VGGSpec, build_vgg
-from backbones.weights import Weights, load_state, read_weights, take_preprocessing
+from backbones.weights import Weights, read_weights, take_preprocessing
 from detection.checkpoint import _classifier_state, load_detector
 from detection.coco import write_coco
 from detection.config import default_config

@@ -7,7 +7,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 CORE = ("spec", "wide", "vgg", "catalogue", "blocks", "forms", "resnet", "networks", "complexity", "naming", "files")
-CORE += ("weights", "export", "adapters", "errors")
+CORE += ("weights", "loading", "export", "adapters", "errors")
 FORBIDDEN = {
     "backbones": {"classification", "detection", "tools"},
     "classification": {"detection", "tools"},

@@ -1,5 +1,6 @@
 """Checkpoints: whole files, strict loading, nothing read by unrestricted pickle."""
 
+import argparse
 import logging
 import os
 
@@ -7,8 +8,9 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.export import export
 from backbones.files import read_checkpoint, save_checkpoint
+from backbones.loading import load_backbone, load_state, spec_of
 from backbones.resnet import ResidualNet
-from backbones.weights import Weights, check_arch, load_backbone, load_state, read_weights
+from backbones.weights import Weights, check_arch, read_weights
 
 import pytest
 import torch
@@ -182,20 +184,38 @@ def test_a_bare_file_that_does_not_tell_is_refused_until_named(tmp_path):
         load_backbone(path)
 
 
-def test_timms_name_of_a_network_is_ours(tmp_path):
-    path = tmp_path / "checkpoint.pth"  # as timm's train.py writes it
-    with torch.device("meta"):
-        shapes = ResidualNet(get_spec("wrn50_2_bottleneck"), 2).state_dict()
-    state = {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in shapes.items()}
-    torch.save({"epoch": 3, "arch": "wide_resnet50_2", "state_dict": state}, path)
-    assert read_weights(path).arch == "wrn50_2_bottleneck"
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("wide_resnet50_2", "wrn50_2_bottleneck"), ("resnet50.a1_in1k", "resnet50"), ("resnet", None), ("wrn18_1.5",) * 2],
+)
+def test_a_checkpoint_of_a_training_script(theirs, ours, tmp_path):
+    """timm's writes its name of the network (or its class), torchvision's and timm's their command line."""
+    path = tmp_path / "checkpoint.pth"
+    args = argparse.Namespace(lr=0.1, model=theirs)
+    torch.save({"epoch": 3, "arch": theirs, "state_dict": {"conv1.weight": torch.zeros(1)}, "args": args}, path)
+    assert read_weights(path).arch == ours
 
 
-@pytest.mark.parametrize("about", [{"mean": ["x", 1, 2]}, {"std": "abc"}, {"classes": 5}])
-def test_wrong_metadata_is_named(net, tmp_path, about):
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"mean": ["x", 1, 2]}, "mean is not three numbers"),
+        ({"mean": [1.0, 2.0]}, "mean is not three numbers"),
+        ({"std": "abc"}, "std is no list"),
+        ({"classes": 5}, "classes is no list"),
+        ({"model": {0: torch.zeros(1)}}, "found no state dict"),
+    ],
+)
+def test_wrong_metadata_is_named(net, tmp_path, about, message):
     save_checkpoint({"model": net.state_dict(), **about}, tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"w\.pth: (mean and std are not numbers|std is no list|classes is no list)"):
+    with pytest.raises(InputError, match=rf"w\.pth: {message}"):
         read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("arch", [["x"], 7, "resnet"])
+def test_an_arch_that_is_none_is_not_believed(net, tmp_path, arch):
+    save_checkpoint({"model": net.state_dict(), "arch": arch}, tmp_path / "w.pth")
+    assert load_backbone(tmp_path / "w.pth", report=quiet).spec.name == "resnet18"
 
 
 def test_torchvisions_detector_gives_its_backbone(tmp_path):
@@ -222,10 +242,14 @@ def test_a_file_in_bgr_warns_of_the_caffe_variant(caplog, monkeypatch):
     check_arch(Weights(path="R-50.pkl", state={}, channel_order="BGR"), "resnet50_caffe")
     assert not caplog.text
     check_arch(Weights(path="R-50.pkl", state={}, channel_order="BGR"), "resnet50")
-    assert "R-50.pkl: its pixels are BGR" in caplog.text and "use resnet50_caffe" in caplog.text
+    assert "R-50.pkl: may be of the ResNet authors' kind" in caplog.text and "use resnet50_caffe" in caplog.text
 
 
-def test_a_vgg_file_says_where_its_network_is(tmp_path):
+def test_a_bare_vgg_is_known_and_sent_where_it_belongs(tmp_path):
+    with torch.device("meta"):
+        shapes = torchvision.models.vgg16(num_classes=2).state_dict()
+    state = {k: torch.zeros(1).expand(v.shape) for k, v in shapes.items()}
+    assert spec_of(Weights(path="w.pth", state=state)).name == "vgg16"
     save_checkpoint({"model": {"features.0.bias": torch.zeros(1)}, "arch": "vgg16"}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"take torchvision\.models\.vgg16"):
         load_backbone(tmp_path / "w.pth")
