@@ -53,7 +53,7 @@ class ResidualNet(nn.Module):
         zero_init_residual: every branch begins as zero: the last norm of a block (in a pre-activation network its last
             convolution) begins with weight 0.
         checkpoint_activations: training keeps only the inputs of the blocks and computes the rest again in the backward
-            pass: less memory, a third more computation.
+            pass: less memory, one forward pass more.
 
     Raises:
         ValueError: a classifier is wanted without all stages, or zero branches of a network without shortcuts.

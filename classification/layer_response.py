@@ -15,6 +15,7 @@ from classification.config import default_config
 from classification.data import build_val_loader
 
 import matplotlib.figure
+import matplotlib.ticker
 import torch
 from torch import Tensor, nn
 
@@ -101,5 +102,7 @@ def draw(responses: dict[str, list[float]], path: str | Path) -> None:
         below.plot(range(1, len(values) + 1), sorted(values, reverse=True), label=name, linewidth=1)
     above.set(xlabel="layer index (original)", ylabel="std")
     below.set(xlabel="layer index (sorted by magnitude)", ylabel="std")
+    for axes in (above, below):
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     above.legend()
     figure.savefig(path, dpi=150)
