@@ -14,7 +14,7 @@ def add_classification_config(cfg: CfgNode) -> None:
     c.ARCH = "resnet50"
     # Begin with branches of zero: the last norm of every block has weight 0.
     c.ZERO_INIT_RESIDUAL = False
-    # Keep the inputs of the blocks only, and compute the rest again in the backward pass: less memory, one forward pass more.
+    # Keep only the inputs of the blocks, and compute the rest again in the backward pass: less memory, more time.
     c.CHECKPOINT_ACTIVATIONS = False
     # Folder with train/CLASS/* and val/CLASS/* (or test/CLASS/*).
     c.DATA = ""
