@@ -6,6 +6,7 @@ image of the papers' size (what the papers call FLOPs); activations, the values 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Complexity:
     activations: float
 
 
+@functools.cache
 def measure(spec: ArchSpec | VGGSpec) -> Complexity:
     """Sizes for one image of the papers' size, with the papers' number of classes."""
     with torch.device("meta"):

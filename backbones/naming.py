@@ -44,7 +44,6 @@ _CAFFE2_ENDS = {
 _BACKBONE = r"(backbone\.bottom_up\.|backbone\.|)"
 _BLOCK = r"(.*layer\d\.\d+\.|roi_heads\.res5\.\d+\.)"
 _TIMM_VGG = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}
-_BN_EPS = 1e-5
 
 
 def is_detectron2(state: Mapping[str, Tensor]) -> bool:
@@ -65,8 +64,8 @@ def is_timm_vgg(state: Mapping[str, Tensor]) -> bool:
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Caffe2's names -> detectron2's.
 
-    Where only an affine map is left of BN, its statistics become those that change nothing. Momenta, and the bias that
-    the first convolution has in MSRA's files beside its norm, are left out, as detectron2 does.
+    Where only an affine map is left of BN, its statistics become 0 and 1, as detectron2's checkpointer fills them in.
+    Momenta, and the bias that the first convolution has in MSRA's files beside its norm, are left out, as it does.
     """
     renamed = {}
     for key, value in state.items():
@@ -76,7 +75,7 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         norm = _caffe2_name(key).removesuffix("weight")
         if key.endswith(("_bn_s", "_bn_gamma")) and norm + "running_var" not in renamed:
             renamed[norm + "running_mean"] = torch.zeros_like(value)
-            renamed[norm + "running_var"] = torch.full_like(value, 1 - _BN_EPS)
+            renamed[norm + "running_var"] = torch.ones_like(value)
     return renamed
 
 
