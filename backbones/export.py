@@ -48,9 +48,9 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
     if isinstance(spec, ArchSpec) and "fc.bias" not in state:  # what was said of the detector or the classifier
         about = {k: v for k, v in about.items() if k not in ("task", "classes")}
     suffix = Path(output).suffix
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
     if suffix not in (".pth", ".safetensors") or (to == "detectron2" and suffix != ".pth"):
         raise InputError(f"{output}: write a {'.pth' if to == 'detectron2' else '.pth or .safetensors'} file")
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".safetensors":
         save_safetensors(state, about if to == "residet" else {}, output)
     elif to == "residet":

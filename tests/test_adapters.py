@@ -192,7 +192,7 @@ def test_every_imagenet_row_gives_a_pyramid():
         with torch.device("meta"):
             cfg = model_zoo.get_config(STOCK["faster_rcnn"][1])
             cfg.MODEL.BACKBONE.NAME, cfg.MODEL.DEVICE = f"build_{spec.name}_fpn_backbone", "meta"
-            maps = torch.nn.Module.__call__(build_model(cfg).backbone, torch.empty(1, 3, 64, 96))
+            maps = build_model(cfg).backbone(torch.empty(1, 3, 64, 96))
         assert {k: tuple(v.shape) for k, v in maps.items()} == {
             f"p{i}": (1, 256, 64 // 2**i, 96 // 2**i if i < 6 else 2) for i in range(2, 7)
         }
