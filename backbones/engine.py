@@ -1,99 +1,81 @@
-"""detectron2's trainer with what both pretraining and detection need: whole files, a progress bar, DDP on CPU too."""
+"""detectron2's trainer with what both pretraining and detection need: whole files, exact resume, DDP on CPU too."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import weakref
-from pathlib import Path
 
+from backbones.checkpointer import RunCheckpointer
 from backbones.errors import InputError
-from backbones.files import read_checkpoint, save_checkpoint
-from backbones.loading import load_state
+from backbones.hooks import (
+    BestCheckpoint,
+    Evaluation,
+    MovingAverage,
+    ProgressBar,
+    RandomState,
+    Saver,
+    StopTraining,
+)
+from backbones.step import PRECISIONS, Step
 
-from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, create_ddp_model, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
-from fvcore.common.checkpoint import Checkpointer
 from torch import nn
-from tqdm import tqdm
 
 log = logging.getLogger("residet")
 
 
-def progress(iterable=None, **options) -> tqdm:
-    """A bar with rate and ETA on the console of the main process; where that is no terminal, a line now and then."""
-    interval = 0.5 if sys.stderr.isatty() else 20
-    return tqdm(
-        iterable,
-        disable=not comm.is_main_process(),
-        mininterval=interval,
-        dynamic_ncols=True,
-        file=sys.stderr,
-        **options,
-    )
+def add_engine_config(cfg: CfgNode) -> None:
+    """Adds the keys of the engine to detectron2's SOLVER and TEST."""
+    # Parts that a process computes its share of SOLVER.IMS_PER_BATCH in, one after the other; one update for all.
+    cfg.SOLVER.ACCUMULATE = 1
+    # Of SOLVER.AMP: "float16" (with a gradient scaler) or "bfloat16".
+    cfg.SOLVER.AMP.DTYPE = "float16"
+    # Scales SOLVER.BASE_LR by SOLVER.IMS_PER_BATCH / this; 0 leaves it.
+    cfg.SOLVER.SCALE_LR_FROM_BATCH = 0
+    # How many of the checkpoints on the way stay, beside model_best.pth and model_final.pth; 0 for all.
+    cfg.SOLVER.CHECKPOINTS_KEPT = 0
+    # Exponential moving average of the weights, evaluated beside them and saved; a DECAY of 0 is none.
+    cfg.SOLVER.EMA = CfgNode({"DECAY": 0.0, "PERIOD": 1})
+    # Keeps the state that is best by this result, such as val/top1_error or bbox/AP, as model_best.pth; "" for none.
+    cfg.TEST.BEST_METRIC = ""
+    # Evaluations in a row without a better TEST.BEST_METRIC after which the run ends; 0 for never.
+    cfg.TEST.PATIENCE = 0
 
 
-class RunCheckpointer(Checkpointer):
-    """fvcore's, with metadata in the file, files that appear whole, and loading without unrestricted pickle."""
+def check_engine(cfg: CfgNode) -> None:
+    """Checks the engine's keys, and scales the learning rate where it is asked for.
 
-    def __init__(self, model: nn.Module, save_dir: str, metadata: dict, **checkpointables):
-        super().__init__(model, save_dir, save_to_disk=comm.is_main_process(), **checkpointables)
-        self.metadata = metadata
-
-    def save(self, name: str, **extra) -> None:
-        if not self.save_to_disk:
-            return
-        content = {"model": self.model.state_dict(), **self.metadata, **extra}
-        content |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
-        path = Path(self.save_dir) / f"{name}.pth"
-        save_checkpoint(content, path)
-        self.tag_last_checkpoint(path.name)
-
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        partial = Path(self.save_dir) / "last_checkpoint.partial"
-        partial.write_text(last_filename_basename)
-        partial.replace(partial.with_suffix(""))
-
-    def _load_file(self, f: str) -> dict:
-        self._file = f
-        return read_checkpoint(f)
-
-    def _load_model(self, checkpoint: dict) -> None:
-        load_state(self.model, checkpoint.pop("model"), self._file)
-
-
-def last_checkpoint(cfg) -> str:
-    """Path of the checkpoint in OUTPUT_DIR that --resume goes on from."""
-    return str(Path(cfg.OUTPUT_DIR) / Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text().strip())
-
-
-def check_same_run(cfg, metadata: dict) -> None:
-    """Raises InputError if the checkpoint to resume is of another task, arch or classes than `metadata`."""
-    path = last_checkpoint(cfg)
-    checkpoint = read_checkpoint(path)
-    for key in ("task", "arch", "classes"):
-        if checkpoint.get(key) != metadata[key]:
-            raise InputError(
-                f"--resume: {path}: {key} is {checkpoint.get(key)}, here it is {metadata[key]}; "
-                "resume with the config and data that the run was started with"
-            )
-
-
-class ProgressBar(HookBase):
-    """Iterations done, rate, ETA, total loss and learning rate."""
-
-    def before_train(self):
-        self._bar = progress(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc="train", unit="it")
-
-    def after_step(self):
-        latest = self.trainer.storage.latest()
-        shown = {name: f"{latest[key][0]:.3g}" for name, key in (("loss", "total_loss"), ("lr", "lr")) if key in latest}
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update()
-
-    def after_train(self):
-        self._bar.close()
+    Raises:
+        InputError: a key has a value that cannot be used.
+    """
+    solver = cfg.SOLVER
+    if solver.AMP.DTYPE not in PRECISIONS:
+        raise InputError(f"SOLVER.AMP.DTYPE: {solver.AMP.DTYPE!r} is none of {', '.join(PRECISIONS)}")
+    parts = comm.get_world_size() * solver.ACCUMULATE
+    if solver.ACCUMULATE < 1 or solver.IMS_PER_BATCH % parts:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH: {solver.IMS_PER_BATCH} is no multiple of {comm.get_world_size()} processes x "
+            f"{solver.ACCUMULATE} parts (SOLVER.ACCUMULATE)"
+        )
+    if cfg.TEST.PATIENCE and not cfg.TEST.BEST_METRIC:
+        raise InputError("TEST.PATIENCE: name the metric that should improve, TEST.BEST_METRIC")
+    if not 0 <= solver.EMA.DECAY < 1:
+        raise InputError(f"SOLVER.EMA.DECAY: {solver.EMA.DECAY} is not from 0 to below 1")
+    if solver.SCALE_LR_FROM_BATCH:
+        before = solver.BASE_LR
+        solver.BASE_LR = before * solver.IMS_PER_BATCH / solver.SCALE_LR_FROM_BATCH
+        log.info(
+            "learning rate %g scaled to %g: a batch of %d, not %d",
+            before,
+            solver.BASE_LR,
+            solver.IMS_PER_BATCH,
+            solver.SCALE_LR_FROM_BATCH,
+        )
+        solver.SCALE_LR_FROM_BATCH = 0  # done: the config that the run leaves behind would scale again
 
 
 class Trainer(DefaultTrainer):
@@ -106,18 +88,21 @@ class Trainer(DefaultTrainer):
         # Not DefaultTrainer's: it cannot run DDP on the CPU, lets BN statistics drift apart between processes, and
         # its checkpointer writes files in place and loads leniently.
         TrainerBase.__init__(self)
+        self.cfg = cfg
+        self.max_iter = cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        loader = self.build_train_loader(cfg)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
-        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = step(create_ddp_model(model, device_ids=device_ids), loader, optimizer)
+        precision = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else ""
+        self._trainer = Step(create_ddp_model(model, device_ids=device_ids), optimizer, cfg.SOLVER.ACCUMULATE, precision)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RunCheckpointer(model, cfg.OUTPUT_DIR, self.metadata(cfg), trainer=weakref.proxy(self))
-        self.start_iter = 0
-        self.max_iter = cfg.SOLVER.MAX_ITER
-        self.cfg = cfg
         self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_train_loader(cls, cfg, start_iter: int = 0):
+        """Batches from iteration `start_iter` on, endless, of one part of one process's share each."""
+        raise NotImplementedError
 
     @classmethod
     def metadata(cls, cfg) -> dict:
@@ -136,8 +121,55 @@ class Trainer(DefaultTrainer):
             log.info("resumed at iteration %d of %d", self.start_iter, self.max_iter)
         else:
             self.load_weights(self.cfg, self.checkpointer.model)
+        self._trainer.data_loader = self.build_train_loader(self.cfg, self.start_iter)
+
+    def train(self) -> bool:
+        """Trains. Returns whether it came to the end; a run that SIGTERM stopped did not."""
+        try:
+            TrainerBase.train(self, self.start_iter, self.max_iter)
+        except StopTraining:
+            return self.iter + 1 >= self.max_iter
+        finally:
+            self._trainer.data_loader = self._trainer._data_loader_iter_obj = None  # ends its workers
+        return True
+
+    def before_step(self):
+        if self.iter >= self.max_iter:  # a hook has shortened the run
+            raise StopTraining
+        super().before_step()
 
     def build_hooks(self):
-        hooks = super().build_hooks()
-        # Before the evaluation, whose own bar follows this one.
-        return [*hooks[:1], ProgressBar(), *hooks[1:]]
+        """In the order in which they act: a checkpoint comes after all that it must hold."""
+        cfg = self.cfg
+        average = cfg.SOLVER.EMA.DECAY and MovingAverage(self.checkpointer, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.PERIOD)
+        self.evaluation = Evaluation(cfg.TEST.EVAL_PERIOD, lambda: self._evaluate(average))
+        return [
+            hooks.IterationTimer(),
+            ProgressBar(cfg.SOLVER.IMS_PER_BATCH),
+            *self.learning_hooks(),
+            average or None,
+            self.evaluation,
+            *self.evaluation_hooks(),
+            BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE) if cfg.TEST.BEST_METRIC else None,
+            hooks.PeriodicWriter(self.build_writers()) if comm.is_main_process() else None,
+            RandomState(),
+            Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT),
+        ]
+
+    def learning_hooks(self) -> list:
+        """Hooks on the learning rate and the weights."""
+        return [hooks.LRScheduler()]
+
+    def evaluation_hooks(self) -> list:
+        """Hooks on the results of an evaluation."""
+        return []
+
+    def _evaluate(self, average: MovingAverage | None) -> dict:
+        models = {"": self.checkpointer.model} | ({"_ema": average.averaged.module} if average else {})
+        results = {}
+        for suffix, model in models.items():
+            if comm.get_world_size() > 1:  # each process has moved its statistics by its own last batch
+                for buffer in model.buffers():
+                    torch.distributed.broadcast(buffer, 0)
+            results |= {name + suffix: values for name, values in (self.test(self.cfg, model) or {}).items()}
+        return results

@@ -92,11 +92,22 @@ def _to_tensors(content: object) -> object:
 
 
 def save_checkpoint(content: dict, path: str | Path) -> None:
-    """Writes a `.pth` checkpoint."""
-    with _whole(path) as partial, partial.open("wb") as f:
-        torch.save(content, f)
-        f.flush()
-        os.fsync(f.fileno())
+    """Writes a `.pth` checkpoint.
+
+    Raises:
+        InputError: the disk is full, or the file cannot be written for another reason; what was there before still is.
+    """
+    try:
+        with _whole(path) as partial, partial.open("wb") as f:
+            torch.save(content, f)
+            f.flush()
+            os.fsync(f.fileno())
+    except (OSError, RuntimeError) as e:  # torch's writer turns the one into the other
+        cause = next((x for x in (e, e.__cause__, e.__context__) if isinstance(x, OSError)), e)
+        reason = cause.strerror if isinstance(cause, OSError) else str(cause).splitlines()[0]
+        raise InputError(
+            f"{path}: cannot be written ({reason}); the checkpoints before it are whole: make room, then --resume"
+        ) from e
 
 
 def save_safetensors(state: dict[str, Tensor], about: dict, path: str | Path) -> None:

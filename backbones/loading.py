@@ -73,7 +73,8 @@ def load_state(
     """
     skip = set(skip)
     # A counter that inference does not use and that older files and frozen norms lack.
-    own = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    all_own = module.state_dict()
+    own = {k: v for k, v in all_own.items() if not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in state.items() if k not in skip and not k.endswith("num_batches_tracked")}
     wanted = {k: v for k, v in own.items() if k not in skip}
     fits = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
@@ -91,7 +92,8 @@ def load_state(
     )
     if not (coverage.full or partial):
         raise InputError(f"{coverage}. Nothing was loaded; check that arch and file belong together")
-    module.load_state_dict(fits, strict=False)
+    counters = {k: v for k, v in state.items() if k.endswith("num_batches_tracked") and k in all_own}
+    module.load_state_dict(fits | counters, strict=False)
     return coverage
 
 

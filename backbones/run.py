@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import itertools
 import logging
 import os
@@ -72,30 +73,34 @@ def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
 
 
 def choose_device(cfg: CfgNode) -> None:
-    """The CPU where there is no GPU, and no more workers than cores; refuses what cannot work there."""
+    """The CPU where there is no GPU, and no more workers than cores."""
     cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
-    if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-        raise InputError("SOLVER.AMP.ENABLED: mixed precision needs a GPU; set it to False")
 
 
-def check_output(cfg: CfgNode, *, resume: bool, eval_only: bool) -> None:
+def check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Keeps one run from writing over another: an evaluation in a folder with results gets a subfolder of its own.
+
+    Where torchrun starts the processes again after one has failed, the run goes on as if --resume had been given, or
+    from its start if there was no checkpoint yet.
 
     Raises:
         InputError: OUTPUT_DIR holds a run and this one does not resume it, or it holds none to resume.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    if eval_only:
+    if args.eval_only:
         if _traces(folder):
             cfg.OUTPUT_DIR = next(str(path) for i in itertools.count(1) if not _traces(path := folder / f"eval-{i}"))
         return
     traces = _traces(folder)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+        args.resume = "last_checkpoint" in traces
+        return
     resumable = "last_checkpoint" in traces
-    if resume and not resumable:
+    if args.resume and not resumable:
         raise InputError(f"--resume: {folder} holds no checkpoint to resume; check OUTPUT_DIR or leave --resume out")
-    if traces and not resume:
+    if traces and not args.resume:
         way_out = "give --resume or another folder" if resumable else "remove it or name another folder"
         raise InputError(f"OUTPUT_DIR: {folder} holds another run ({', '.join(traces)}); {way_out}")
 
@@ -172,6 +177,13 @@ def exit_code(run: Callable[[], object]) -> int:
         if not head and not diverged:
             raise
         message = tail.strip() if head else f"{' '.join(loss.split())} {_DIVERGED}"
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        message = f"{e.filename or 'writing'}: {e.strerror}; make room, then go on with --resume"
+    except KeyboardInterrupt:
+        print("interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
     else:
         return 0
     print(f"error: {message}", file=sys.stderr)

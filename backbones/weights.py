@@ -48,11 +48,13 @@ class Weights(About):
         path: the file.
         state: parameters and buffers.
         naming: whose names the file had: "torchvision" (ours, and timm's), "detectron2" or "caffe2".
+        normalisation: what the pixels go through where that is more than mean and std (classification.normalise).
     """
 
     path: str
     state: Mapping[str, Tensor]
     naming: str = "torchvision"
+    normalisation: Mapping | None = None
 
     @property
     def about(self) -> dict:
@@ -85,7 +87,9 @@ def read_weights(path: str | Path) -> Weights:
         if content.get("__author__") == "torchvision":  # detectron2's conversion of torchvision's own
             pixels = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "channel_order": "RGB"}
         known = pixels | known
-    return Weights(**known, path=str(path), state=state, naming=naming)
+    return Weights(
+        **known, path=str(path), state=state, naming=naming, normalisation=content.get("normalisation")
+    )
 
 
 def _about(content: Mapping, path: str | Path) -> dict:

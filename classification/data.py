@@ -1,128 +1,173 @@
-"""Labelled folders -> batches {"image": (N, 3, SIZE, SIZE) uint8 RGB, "label": (N,) int64}."""
+"""cfg -> loaders of batches {"image": (N, 3, S, S) uint8 RGB, or float once normalised; "label": (N,) int64}."""
 
 from __future__ import annotations
 
+import atexit
+import logging
+import multiprocessing
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from backbones.errors import InputError
+from backbones.files import read_checkpoint, save_checkpoint
+from backbones.hooks import progress
+from backbones.weights import Weights
+from classification import normalise
+from classification.datasets import class_list, open_split
+from classification.examples import Example, GoodImages, PositionSampler, TrainingImages, ValImages, collate
+from classification.images import LabelledImages
+from classification.shards import Shards, TrainingShards, ValShards
+from classification.transforms import centre_transform, test_transform, train_transform
 
 import torch
-from detectron2.data.samplers import InferenceSampler, TrainingSampler
+from detectron2.config import CfgNode
+from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from detectron2.utils.env import seed_all_rng
-from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import find_classes
-from torchvision.transforms import v2
+
+log = logging.getLogger("residet")
+_NORMALISATION = "normalisation.pth"
+_FIT_AT_MOST = 100_000  # images that a normalisation is fitted on
 
 
-class LabelledFolder(ImageFolder):
-    """torchvision's ImageFolder, with errors that name the file."""
-
-    def __getitem__(self, index: int) -> dict:
-        path = self.samples[index][0]
-        try:
-            image, label = super().__getitem__(index)
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as e:
-            raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
-        return {"image": image, "label": label}
-
-
-def split_folder(root: str, split: str) -> Path:
-    """The folder of a split: `train`, or `val` (`test` where there is no `val`).
+def class_names(cfg: CfgNode, *, eval_only: bool = False) -> tuple[str, ...]:
+    """Names of the classes: those of val, and the same in train, which evaluation alone does not need.
 
     Raises:
-        InputError: DATA is not given or is no such folder.
+        InputError: the two differ and no CLASS_LIST says which they are.
     """
-    if not root:
-        raise InputError("--data: name the folder that holds train/CLASS/*.jpg and val/CLASS/*.jpg")
-    if not Path(root).is_dir():
-        raise InputError(f"--data: {root} is no folder; check the path")
-    for name in ("val", "test") if split == "val" else (split,):
-        if (Path(root) / name).is_dir():
-            return Path(root) / name
-    raise InputError(f"--data: {root} has no folder {split}/; it must hold train/CLASS/*.jpg and val/CLASS/*.jpg")
-
-
-def open_split(cfg, split: str) -> LabelledFolder:
-    """The images of a split.
-
-    Raises:
-        InputError: the folder is missing or holds no image in a class folder.
-    """
-    folder = split_folder(cfg.CLASSIFICATION.DATA, split)
-    try:
-        return LabelledFolder(folder, build_transform(cfg, train=split == "train"))
-    except FileNotFoundError as e:
-        raise InputError(f"{folder}: {e}; it must hold CLASS/*.jpg") from e
-
-
-def class_names(root: str, *, eval_only: bool = False) -> tuple[str, ...]:
-    """Names of the classes: the folders in val/, and the same in train/, which evaluation alone does not need.
-
-    Raises:
-        InputError: the two differ, or there are none.
-    """
-    names = {split: _class_folders(split_folder(root, split)) for split in ("val", "train")[: 1 if eval_only else 2]}
-    val, train = names["val"], names.get("train", names["val"])
-    if train != val:
+    splits = ("val",) if eval_only else ("val", "train")
+    found = {split: open_split(cfg, split).classes for split in splits}
+    train, val = found.get("train", found["val"]), found["val"]
+    if train != val and not class_list(cfg):
         raise InputError(
-            f"--data: classes of {root} differ: only in train {sorted(set(train) - set(val))}, "
+            f"--data: classes of {cfg.CLASSIFICATION.DATA} differ: only in train {sorted(set(train) - set(val))}, "
             f"only in val {sorted(set(val) - set(train))}"
         )
-    return tuple(val)
+    return train
 
 
-def _class_folders(folder: Path) -> list[str]:
-    try:
-        return find_classes(folder)[0]
-    except FileNotFoundError as e:
-        raise InputError(f"{folder}: holds no class folders; it must hold CLASS/*.jpg") from e
-
-
-def build_transform(cfg, train: bool) -> v2.Transform:
-    """PIL image -> (3, SIZE, SIZE) uint8. In training: crop and flip; in evaluation: the centre."""
-    c = cfg.CLASSIFICATION
-    if c.CROP not in ("scale", "pad"):
-        raise InputError(f"CLASSIFICATION.CROP: {c.CROP!r} is neither 'scale' nor 'pad'")
-    if train and c.CROP == "scale":
-        steps = [v2.RandomResizedCrop(c.SIZE, scale=tuple(c.CROP_AREA), antialias=True)]
-    elif train:
-        steps = [v2.Resize((c.RESIZE, c.RESIZE), antialias=True), v2.RandomCrop(c.SIZE, padding=c.PAD)]
+def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> GoodImages:
+    """Endless, shuffled, from iteration `start_iter` on; each process draws its share of SOLVER.IMS_PER_BATCH."""
+    parts = cfg.SOLVER.ACCUMULATE
+    batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // parts
+    images, fitted = open_split(cfg, "train"), read_normalisation(cfg)
+    options = _options(cfg) | {"collate_fn": collate}
+    if isinstance(images, Shards):
+        example = Example(train_transform(cfg, fitted))
+        data = TrainingShards(images, example, cfg.SEED, start_iter * parts, batch)
+        loader = DataLoader(data, batch, drop_last=True, **options)
     else:
-        steps = [v2.Resize(c.RESIZE, antialias=True), v2.CenterCrop(c.SIZE)]
-    flip = [v2.RandomHorizontalFlip()] if train else []
-    return v2.Compose([v2.PILToTensor(), *steps, *flip])
+        images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
+        data = TrainingImages(images, Example(train_transform(cfg, fitted)), cfg.SEED)
+        sampler = PositionSampler(len(images), cfg.SEED, start_iter * parts * batch)
+        loader = DataLoader(data, batch, sampler=sampler, drop_last=True, **options)
+    return GoodImages(loader, cfg.CLASSIFICATION.MAX_BAD_IMAGES)
 
 
-def build_train_loader(cfg) -> DataLoader:
-    """Endless, shuffled; each process draws its share of SOLVER.IMS_PER_BATCH."""
-    data = open_split(cfg, "train")
-    batch = cfg.SOLVER.IMS_PER_BATCH
-    if batch % comm.get_world_size():
-        raise InputError(f"SOLVER.IMS_PER_BATCH: {batch} is no multiple of the {comm.get_world_size()} processes")
-    return DataLoader(
-        data,
-        batch // comm.get_world_size(),
-        sampler=TrainingSampler(len(data), seed=cfg.SEED if cfg.SEED >= 0 else None),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        drop_last=True,
-        worker_init_fn=_seed_worker,
-        persistent_workers=cfg.DATALOADER.NUM_WORKERS > 0,
-    )
+def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> DataLoader | Sized:
+    """Every image of val once, split over the processes; one by one for the "dense" test, whose images differ in size.
+
+    Args:
+        cfg: with the keys.
+        fitted: the normalisation, where it is no mean and standard deviation.
+    """
+    images = open_split(cfg, "val")
+    batch = 1 if cfg.CLASSIFICATION.TEST.VIEWS == "dense" else cfg.SOLVER.IMS_PER_BATCH
+    batch = max(batch // comm.get_world_size() // cfg.SOLVER.ACCUMULATE, 1)
+    if isinstance(images, Shards):
+        loader = DataLoader(ValShards(images, Example(test_transform(cfg, fitted))), batch, **_options(cfg))
+        return Sized(loader, -(-len(images) // batch // comm.get_world_size()))
+    images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
+    data = ValImages(images, Example(test_transform(cfg, fitted)))
+    return DataLoader(data, batch, sampler=InferenceSampler(len(data)), **_options(cfg))
 
 
-def build_val_loader(cfg) -> DataLoader:
-    """Every image of val once, split over the processes."""
-    data = open_split(cfg, "val")
-    return DataLoader(
-        data,
-        max(cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), 1),
-        sampler=InferenceSampler(len(data)),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-    )
+class Sized:
+    """Batches with a number of them, about, for a progress bar."""
+
+    def __init__(self, batches, length: int):
+        self.batches = batches
+        self.length = length
+
+    def __iter__(self) -> Iterator[dict]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return self.length
 
 
-def _seed_worker(worker: int) -> None:
-    seed_all_rng(torch.initial_seed() % 2**31)
+def _start_worker(_worker: int) -> None:
+    # A pre-empted job's signal reaches every process of its group; the run needs its workers until it has saved.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@atexit.register  # later than multiprocessing's own, so earlier at exit: that one would wait for those that ignore it
+def _end_workers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
+
+
+def _options(cfg: CfgNode) -> dict:
+    # A generator of its own: the loader draws from it when it starts, which a resumed run does more often.
+    return {
+        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+        "worker_init_fn": _start_worker,
+        "generator": torch.Generator(),
+        "pin_memory": torch.device(cfg.MODEL.DEVICE).type == "cuda",
+    }
+
+
+def _whitened(images: LabelledImages, fitted: normalise.Fitted | None, size: int):
+    """The images, and what is left to do on each: whitening is a large product, done once and in batches."""
+    if isinstance(fitted, normalise.Whitening):
+        return normalise.WhitenedImages(images, fitted, size), None
+    return images, fitted
+
+
+def prepare_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
+    """Leaves the fitted normalisation of the run in OUTPUT_DIR: the checkpoint's, else fitted on the training set.
+
+    A checkpoint decides on CLASSIFICATION.NORMALISE too: its network knows no other pixels.
+
+    Raises:
+        InputError: NORMALISE is unknown, or it cannot be fitted on this data.
+    """
+    c = cfg.CLASSIFICATION
+    if weights:
+        c.NORMALISE = weights.normalisation["kind"] if weights.normalisation else "mean_std"
+    if c.NORMALISE not in normalise.KINDS:
+        raise InputError(f"CLASSIFICATION.NORMALISE: {c.NORMALISE!r} is none of {', '.join(normalise.KINDS)}")
+    if c.NORMALISE == "mean_std":
+        return
+    if comm.is_main_process():
+        fitted = normalise.from_state(weights.normalisation, weights.path) if weights else _fit(cfg)
+        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+        save_checkpoint(fitted.state(), Path(cfg.OUTPUT_DIR) / _NORMALISATION)
+    comm.synchronize()
+
+
+def _fit(cfg: CfgNode) -> normalise.Fitted:
+    images, example = open_split(cfg, "train"), Example(centre_transform(cfg))
+    if isinstance(images, Shards):
+        loader = DataLoader(ValShards(images, example), 100, **_options(cfg))
+    else:
+        every = -(-len(images) // _FIT_AT_MOST)
+        sampler = [(0, i) for i in range(0, len(images), every)]
+        data = TrainingImages(images, example, cfg.SEED)
+        loader = DataLoader(data, 100, sampler=sampler, collate_fn=collate, **_options(cfg))
+    log.info("fitting %s on the training images", cfg.CLASSIFICATION.NORMALISE)
+    batches: Iterator[Tensor] = (batch["image"] for batch in progress(loader, desc="fit", leave=False))
+    return normalise.fit(cfg.CLASSIFICATION.NORMALISE, batches)
+
+
+def read_normalisation(cfg: CfgNode) -> normalise.Fitted | None:
+    """The fitted normalisation in OUTPUT_DIR, None for mean and standard deviation."""
+    if cfg.CLASSIFICATION.NORMALISE == "mean_std":
+        return None
+    path = Path(cfg.OUTPUT_DIR) / _NORMALISATION
+    return normalise.from_state(read_checkpoint(path), str(path))

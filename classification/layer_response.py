@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from backbones.engine import progress
 from backbones.errors import InputError
+from backbones.hooks import progress
 from backbones.loading import load_backbone
 from backbones.resnet import ResidualNet
 from backbones.weights import IMAGENET_MEAN, IMAGENET_STD

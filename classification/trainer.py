@@ -7,84 +7,177 @@ import logging
 from pathlib import Path
 
 from backbones.catalogue import get_spec
-from backbones.engine import Trainer, check_same_run, last_checkpoint, progress
+from backbones.checkpointer import check_same_run, last_checkpoint
+from backbones.engine import Trainer, check_engine
 from backbones.errors import InputError
+from backbones.hooks import PreciseStatistics, progress
 from backbones.loading import load_state
 from backbones.networks import build_network
-from backbones.weights import check_arch, read_weights, take_preprocessing
-from classification.config import set_iterations
-from classification.data import build_train_loader, build_val_loader, class_names, open_split
+from backbones.spec import ArchSpec
+from backbones.weights import Weights, check_arch, read_weights, take_preprocessing
+from classification.curve import draw_curve
+from classification.data import (
+    build_train_loader,
+    build_val_loader,
+    class_names,
+    prepare_normalisation,
+    read_normalisation,
+)
+from classification.datasets import open_split
 from classification.evaluator import ErrorEvaluator
+from classification.images import LabelledImages
 from classification.model import Classifier
+from classification.normalise import PixelMean
+from classification.published import compare
+from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError, set_iterations
+from classification.transforms import check_transforms
+from classification.views import Crops, Dense
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import hooks
+from detectron2.layers import NaiveSyncBatchNorm, get_norm
 from detectron2.utils import comm
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchvision.transforms import v2
 
 log = logging.getLogger("residet")
 
+_NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm, "naiveSyncBN": NaiveSyncBatchNorm, "GN": get_norm("GN", 32)}
+
 
 def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:
-    """Checks arch and data, and fills what follows from the data into cfg.
+    """Checks what comes from outside before a run starts, and fills what follows from it into cfg.
 
     Raises:
-        InputError: the arch is unknown, the data is missing, empty or its splits differ.
+        InputError: arch, data, weights or a key cannot be used; the message says what and how to mend it.
     """
-    cfg.CLASSIFICATION.ARCH = get_spec(cfg.CLASSIFICATION.ARCH).name
-    cfg.CLASSIFICATION.CLASSES = class_names(cfg.CLASSIFICATION.DATA, eval_only=eval_only)
-    open_split(cfg, "val")
-    if not eval_only:
-        set_iterations(cfg, len(open_split(cfg, "train")))
-    elif not cfg.MODEL.WEIGHTS:
+    c = cfg.CLASSIFICATION
+    spec = get_spec(c.ARCH)
+    c.ARCH = spec.name
+    check_transforms(cfg)
+    check_engine(cfg)
+    if c.NORM not in _NORMS:
+        raise InputError(f"CLASSIFICATION.NORM: {c.NORM!r} is none of {', '.join(_NORMS)}")
+    if c.NORM == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
+        raise InputError("CLASSIFICATION.NORM: SyncBN needs GPUs; on CPUs take naiveSyncBN")
+    if c.TEST.VIEWS == "dense" and not isinstance(spec, ArchSpec):
+        raise InputError(f"CLASSIFICATION.TEST.VIEWS: {spec.name} has no fully convolutional form here; use crop")
+    if eval_only and not cfg.MODEL.WEIGHTS:
         raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
     source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
-    if source:
-        weights = read_weights(source)
+    weights = read_weights(source) if source else None
+    c.CLASSES = class_names(cfg, eval_only=eval_only)
+    if weights:
         take_preprocessing(cfg, weights)
         if cfg.INPUT.FORMAT != "RGB":
             raise InputError(f"INPUT.FORMAT: pretraining reads RGB, here it is {cfg.INPUT.FORMAT}; use weights for RGB")
-    if eval_only and weights.classes not in (None, tuple(cfg.CLASSIFICATION.CLASSES)):
-        raise InputError(
-            f"{source}: its classes {list(weights.classes)} are not those of the data {cfg.CLASSIFICATION.CLASSES}"
-        )
+        if eval_only:
+            _take_classes(cfg, weights)
+    if not eval_only:
+        set_iterations(cfg, len(open_split(cfg, "train")))
+    prepare_normalisation(cfg, weights)
     if resume:
         check_same_run(cfg, ClassificationTrainer.metadata(cfg))
 
 
+def _take_classes(cfg: CfgNode, weights: Weights) -> None:
+    """Labels by the checkpoint's classes; the data may have a part of them."""
+    found = tuple(cfg.CLASSIFICATION.CLASSES)
+    if weights.classes in (None, found):
+        return
+    unknown = sorted(set(found) - set(weights.classes))
+    if unknown:
+        raise InputError(
+            f"{weights.path}: knows {len(weights.classes)} classes, not these {len(unknown)} of the data's "
+            f"{len(found)}: {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}"
+        )
+    if cfg.CLASSIFICATION.DATASET != "folder":
+        raise InputError(f"{weights.path}: its classes are in another order than those of {cfg.CLASSIFICATION.DATASET}")
+    cfg.CLASSIFICATION.CLASSES = weights.classes
+
+
 class ClassificationTrainer(Trainer):
-    """detectron2's engine on a labelled folder."""
+    """detectron2's engine on labelled images."""
 
     @classmethod
     def build_model(cls, cfg) -> Classifier:
         c = cfg.CLASSIFICATION
+        norm = {} if c.NORM == "BN" else {"norm": _NORMS[c.NORM]}
         network = build_network(
             get_spec(c.ARCH),
             len(c.CLASSES),
             zero_init_residual=c.ZERO_INIT_RESIDUAL,
             checkpoint_activations=c.CHECKPOINT_ACTIVATIONS,
+            **norm,
         )
-        return Classifier(network, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD).to(torch.device(cfg.MODEL.DEVICE))
+        if c.COMPILE:
+            network.compile()
+        fitted = c.NORMALISE != "mean_std"
+        views = {"crop": lambda: None, "10crop": Crops, "dense": lambda: Dense(c.TEST.SCALES, c.SIZE)}[c.TEST.VIEWS]()
+        model = Classifier(
+            network,
+            [0.0] * 3 if fitted else cfg.MODEL.PIXEL_MEAN,
+            [1.0] * 3 if fitted else cfg.MODEL.PIXEL_STD,
+            label_smoothing=c.LABEL_SMOOTHING,
+            mix=_build_mix(cfg),
+            views=views,
+            channels_last=c.CHANNELS_LAST,
+        )
+        return model.to(torch.device(cfg.MODEL.DEVICE))
 
     @classmethod
-    def build_train_loader(cls, cfg):
-        return build_train_loader(cfg)
+    def build_lr_scheduler(cls, cfg, optimizer):
+        if cfg.SOLVER.LR_SCHEDULER_NAME != PLATEAU:
+            return super().build_lr_scheduler(cfg, optimizer)
+        return ReduceLROnPlateau(optimizer, factor=cfg.SOLVER.GAMMA, patience=cfg.CLASSIFICATION.PLATEAU_PATIENCE)
+
+    def learning_hooks(self) -> list:
+        cfg, c = self.cfg, self.cfg.CLASSIFICATION
+        own = []
+        if cfg.SOLVER.LR_SCHEDULER_NAME != PLATEAU:
+            own.append(hooks.LRScheduler())
+        if c.WARMUP_UNTIL_ERROR:
+            own.append(WarmUpUntilError(self.optimizer, c.WARMUP_UNTIL_ERROR, cfg.SOLVER.WARMUP_FACTOR))
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            model = self.checkpointer.model
+
+            def inputs():
+                return (model.normalise(batch["image"]) for batch in self.build_train_loader(cfg))
+
+            own.append(PreciseStatistics(model.network, inputs, cfg.TEST.PRECISE_BN.NUM_ITER))
+        return own
+
+    def evaluation_hooks(self) -> list:
+        return [PlateauSteps(self.scheduler, "val/top1_error")] if self.cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU else []
+
+    @classmethod
+    def build_train_loader(cls, cfg, start_iter: int = 0):
+        return build_train_loader(cfg, start_iter)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
-        return progress(build_val_loader(cfg), desc=dataset_name, leave=False)
+        return progress(build_val_loader(cfg, read_normalisation(cfg)), desc=dataset_name, leave=False)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name):
-        return ErrorEvaluator()
+        images = open_split(cfg, "val")
+        present = set(images.labels()) if isinstance(images, LabelledImages) else set()
+        return ErrorEvaluator(present if 0 < len(present) < len(cfg.CLASSIFICATION.CLASSES) else None)
 
     @classmethod
     def metadata(cls, cfg) -> dict:
+        fitted = read_normalisation(cfg)
+        pixels = {"mean": list(cfg.MODEL.PIXEL_MEAN), "std": list(cfg.MODEL.PIXEL_STD)}
+        if fitted:
+            # What other users of the network can do best: the mean image's mean. Of whitening there is no such thing.
+            about = {"mean": fitted.mean.mean((1, 2)).tolist(), "std": [1.0] * 3}
+            pixels = {"normalisation": fitted.state()} | (about if isinstance(fitted, PixelMean) else {})
         return {
             "task": "classification",
             "arch": cfg.CLASSIFICATION.ARCH,
-            "mean": list(cfg.MODEL.PIXEL_MEAN),
-            "std": list(cfg.MODEL.PIXEL_STD),
+            **pixels,
             "channel_order": "RGB",
             "input_size": cfg.CLASSIFICATION.SIZE,
             "classes": list(cfg.CLASSIFICATION.CLASSES),
@@ -110,6 +203,16 @@ class ClassificationTrainer(Trainer):
         log.info("loaded %s", load_state(model, weights.state, weights.path, skip=head))
 
 
+def _build_mix(cfg: CfgNode):
+    c = cfg.CLASSIFICATION
+    kinds = [
+        kind(alpha=alpha, num_classes=len(c.CLASSES))
+        for kind, alpha in ((v2.MixUp, c.MIXUP), (v2.CutMix, c.CUTMIX))
+        if alpha
+    ]
+    return v2.RandomChoice(kinds) if kinds else None
+
+
 def evaluate(cfg: CfgNode) -> dict:
     """Evaluates cfg.MODEL.WEIGHTS on the val split."""
     weights = read_weights(cfg.MODEL.WEIGHTS)
@@ -120,19 +223,36 @@ def evaluate(cfg: CfgNode) -> dict:
 
 
 def train(cfg: CfgNode, resume: bool = False) -> dict:
-    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth and results.json."""
+    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth, results.json and curve.png.
+
+    Returns:
+        the errors; empty if SIGTERM stopped the run, and but in the main process.
+    """
     trainer = ClassificationTrainer(cfg)
     trainer.resume_or_load(resume)
-    trainer.train()
-    return report(cfg, trainer._last_eval_results)
+    if not trainer.train():
+        return {}
+    results = report(cfg, trainer.evaluation.results)
+    if comm.is_main_process():
+        per_epoch = len(open_split(cfg, "train")) / cfg.SOLVER.IMS_PER_BATCH
+        output = Path(cfg.OUTPUT_DIR)
+        draw_curve(output / "metrics.json", output / "curve.png", cfg.CLASSIFICATION.ARCH, per_epoch)
+        log.info("training curve: %s", output / "curve.png")
+    return results
 
 
 def report(cfg: CfgNode, results: dict) -> dict:
-    """Prints the errors and writes them to OUTPUT_DIR/results.json."""
+    """Prints the errors beside the paper's and writes them to OUTPUT_DIR/results.json."""
     if not comm.is_main_process():
         return {}
-    val = results["val"]
-    errors = ", ".join(f"{k.replace('_', ' ')} {v:.2f} %" for k, v in val.items() if k.endswith("error"))
-    log.info("%s on %d images: %s", cfg.CLASSIFICATION.ARCH, val["images"], errors)
-    Path(cfg.OUTPUT_DIR, "results.json").write_text(json.dumps(val, indent=2) + "\n")
-    return val
+    for name, values in results.items():
+        errors = ", ".join(f"{k.replace('_', ' ')} {v:.2f} %" for k, v in values.items() if "error" in k)
+        averaged = " (averaged weights)" if name.endswith("_ema") else ""
+        log.info("%s%s on %d images: %s", cfg.CLASSIFICATION.ARCH, averaged, values["images"], errors)
+    for line in compare(cfg, results["val"]):
+        log.info("%s", line)
+    content = results["val"] | ({"ema": results["val_ema"]} if "val_ema" in results else {})
+    partial = Path(cfg.OUTPUT_DIR, "results.json.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(partial.with_suffix(""))
+    return results["val"]

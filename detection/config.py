@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backbones.engine import add_engine_config
 from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
 
 from detectron2.config import CfgNode, get_cfg
@@ -30,5 +31,6 @@ def add_detection_config(cfg: CfgNode) -> None:
 def default_config() -> CfgNode:
     """detectron2's config with detection's keys and defaults."""
     cfg = get_cfg()
+    add_engine_config(cfg)
     add_detection_config(cfg)
     return cfg

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import detection.roi_heads  # noqa: F401  registers the C4 head
-from backbones.engine import Trainer, check_same_run, last_checkpoint, progress
+from backbones.checkpointer import check_same_run, last_checkpoint
+from backbones.engine import Trainer, check_engine
 from backbones.errors import InputError
+from backbones.hooks import progress
 from backbones.registry import spec_of_builder
 from backbones.weights import read_weights, take_preprocessing
 from detection.checkpoint import is_detector, load_detector
@@ -40,6 +42,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]
         InputError: arch, data, weights or transforms cannot be used; the message says what and how to mend it.
     """
     spec_of_builder(cfg.MODEL.BACKBONE.NAME)
+    check_engine(cfg)
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
     unknown = set(cfg.TEST.EVALUATORS) - {"coco", "voc"}
     if unknown or not cfg.TEST.EVALUATORS:
@@ -57,10 +60,6 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]
         if eval_only and is_detector(weights) and weights.classes:
             cfg.DATASETS.CLASSES = weights.classes
     lines = register_datasets(cfg)
-    if cfg.SOLVER.IMS_PER_BATCH % comm.get_world_size():
-        raise InputError(
-            f"SOLVER.IMS_PER_BATCH: {cfg.SOLVER.IMS_PER_BATCH} is no multiple of {comm.get_world_size()} processes"
-        )
     if resume:
         check_same_run(cfg, DetectionTrainer.metadata(cfg))
     elif not source and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):
@@ -97,8 +96,10 @@ class DetectionTrainer(Trainer):
         return build_model(cfg)
 
     @classmethod
-    def build_train_loader(cls, cfg):
-        return build_detection_train_loader(cfg, mapper=DetectionMapper(cfg, True))
+    def build_train_loader(cls, cfg, start_iter: int = 0):
+        mapper = DetectionMapper(cfg, True)
+        part = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
+        return build_detection_train_loader(cfg, mapper=mapper, total_batch_size=part)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
@@ -156,8 +157,9 @@ def train(cfg: CfgNode, resume: bool = False) -> dict[str, dict[str, float]]:
     start = time.perf_counter()
     trainer = DetectionTrainer(cfg)
     trainer.resume_or_load(resume)
-    trainer.train()
-    return report(cfg, trainer.checkpointer.model, trainer._last_eval_results, time.perf_counter() - start)
+    if not trainer.train():
+        return {}
+    return report(cfg, trainer.checkpointer.model, trainer.evaluation.results, time.perf_counter() - start)
 
 
 def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dict[str, dict[str, float]]:

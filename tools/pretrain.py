@@ -1,13 +1,16 @@
 """Pretrains a residual network on a labelled image folder.
 
 tools/pretrain.py --arch resnext101_32x4d --data IMAGENET
-tools/pretrain.py --arch resnet18 --data CIFAR --config-file configs/classification/cifar10.yaml SEED 1
+tools/pretrain.py --data CIFAR10 --dataset cifar10 --download --config-file configs/classification/cifar_wrn.yaml
+tools/pretrain.py --data IMAGENET --scan
+tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET MODEL.WEIGHTS FILE CLASSIFICATION.TEST.VIEWS 10crop
 torchrun --nproc-per-node 8 tools/pretrain.py --arch resnet50 --data IMAGENET
 """
 
 import sys
 from pathlib import Path
 
+from backbones.errors import InputError
 from backbones.run import (
     argument_parser,
     check_output,
@@ -18,6 +21,7 @@ from backbones.run import (
     start_log,
 )
 from classification.config import default_config
+from classification.scan import scan
 from classification.trainer import evaluate, prepare, train
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "imagenet.yaml"
@@ -26,7 +30,10 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "ima
 def parse(argv=None):
     parser = argument_parser(__doc__)
     parser.add_argument("--arch", default="", help="network, e.g. resnet50; overrides CLASSIFICATION.ARCH")
-    parser.add_argument("--data", default="", metavar="DIR", help="folder with train/CLASS/* and val/CLASS/*")
+    parser.add_argument("--data", default="", metavar="DIR", help="folder of the data: train/CLASS/* and val/CLASS/*")
+    parser.add_argument("--dataset", default="", help="what the folder holds; overrides CLASSIFICATION.DATASET")
+    parser.add_argument("--download", action="store_true", help="fetch the data into DIR if it is not there")
+    parser.add_argument("--scan", action="store_true", help="decode every image, list the bad ones, and stop")
     parser.set_defaults(config_file=str(DEFAULT_CONFIG))
     return parser.parse_args(argv)
 
@@ -38,8 +45,14 @@ def setup(args):
         cfg.CLASSIFICATION.ARCH = args.arch
     if args.data:
         cfg.CLASSIFICATION.DATA = args.data
+    if args.dataset:
+        cfg.CLASSIFICATION.DATASET = args.dataset
+    cfg.CLASSIFICATION.DOWNLOAD |= args.download
     choose_device(cfg)
-    check_output(cfg, resume=args.resume, eval_only=args.eval_only)
+    if args.scan:
+        cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "scan")
+        return cfg
+    check_output(cfg, args)
     prepare(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg
@@ -48,6 +61,11 @@ def setup(args):
 def work(args):
     cfg = setup(args)
     c = cfg.CLASSIFICATION
+    if args.scan:
+        start_log(cfg, args, f"scan {c.DATA}")
+        if problems := scan(cfg):
+            raise InputError(f"{len(problems)} bad images, listed in {cfg.OUTPUT_DIR}/bad_images.txt")
+        return
     start_log(cfg, args, f"{'evaluate' if args.eval_only else 'pretrain'} {c.ARCH} on {c.DATA}")
     if args.eval_only:
         evaluate(cfg)

@@ -42,7 +42,7 @@ def setup(args):
     if args.val:
         cfg.DATASETS.TEST = (args.val,)
     choose_device(cfg)
-    check_output(cfg, resume=args.resume, eval_only=args.eval_only)
+    check_output(cfg, args)
     data_report = prepare(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg, data_report

@@ -1,0 +1,292 @@
+"""Hooks of detectron2's trainer that pretraining and detection share.
+
+What a hook must remember over a resume is in its state dict, which the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+
+from backbones.checkpointer import RunCheckpointer
+from backbones.errors import InputError
+
+import numpy as np
+import torch
+from detectron2.engine import HookBase
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
+from fvcore.nn.precise_bn import update_bn_stats
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+log = logging.getLogger("residet")
+
+
+class StopTraining(BaseException):
+    """Ends the run after this iteration. Not an Exception: detectron2 logs those as failures."""
+
+
+def progress(iterable=None, **options) -> tqdm:
+    """A bar with rate and ETA on the console of the main process; where that is no terminal, a line now and then."""
+    interval = 0.5 if sys.stderr.isatty() else 20
+    return tqdm(
+        iterable,
+        disable=not comm.is_main_process(),
+        mininterval=interval,
+        dynamic_ncols=True,
+        file=sys.stderr,
+        **options,
+    )
+
+
+class ProgressBar(HookBase):
+    """Iterations done, rate, ETA, images per second, total loss and learning rate."""
+
+    def __init__(self, batch: int):
+        self.batch = batch
+
+    def before_train(self):
+        self._bar = progress(total=self.trainer.max_iter, initial=self.trainer.start_iter, desc="train", unit="it")
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        shown = {name: f"{latest[key][0]:.3g}" for name, key in (("loss", "total_loss"), ("lr", "lr")) if key in latest}
+        if "time" in latest:
+            shown["img/s"] = f"{self.batch / self.trainer.storage.history('time').median(20):.0f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
+
+    def after_train(self):
+        self._bar.close()
+
+
+class MovingAverage(HookBase):
+    """Exponential moving average of parameters and statistics, `averaged.module`.
+
+    At the end it is written as model_ema.pth.
+
+    Args:
+        checkpointer: of the model that is trained.
+        decay: weight of the average at each update.
+        period: iterations between two updates.
+    """
+
+    def __init__(self, checkpointer: RunCheckpointer, decay: float, period: int):
+        self.checkpointer = checkpointer
+        self.model = model = checkpointer.model
+        self.period = period
+        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def after_step(self):
+        if (self.trainer.iter + 1) % self.period == 0:
+            self.averaged.update_parameters(self.model)
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self.checkpointer.save_model(self.averaged.module, "model_ema")
+
+    def state_dict(self) -> dict:
+        return {"model": self.averaged.module.state_dict(), "updates": self.averaged.n_averaged}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.averaged.module.load_state_dict(state["model"])
+        self.averaged.n_averaged.copy_(state["updates"])
+
+
+class PreciseStatistics(HookBase):
+    """At the end BN's statistics are those of the final weights over the training set, averaged over processes.
+
+    Args:
+        module: the network.
+        inputs: -> batches as `module` takes them.
+        batches: how many of them.
+    """
+
+    def __init__(self, module: nn.Module, inputs: Callable[[], Iterable], batches: int):
+        self.module = module
+        self.inputs = inputs
+        self.batches = batches
+
+    def after_step(self):
+        if self.trainer.iter + 1 < self.trainer.max_iter:
+            return
+        log.info("BN statistics over %d batches", self.batches)
+        update_bn_stats(self.module, self.inputs(), self.batches, progress=None)
+        if comm.get_world_size() > 1:
+            for name, buffer in self.module.named_buffers():
+                if name.endswith(("running_mean", "running_var")):
+                    torch.distributed.all_reduce(buffer)
+                    buffer /= comm.get_world_size()
+
+
+class Evaluation(HookBase):
+    """Evaluates every `period` iterations (0: never before the end) and at the end.
+
+    The results, {"data set/metric": value}, are `trainer.fresh_results` in every process until the next iteration;
+    `results` keeps the last ones as the evaluator gave them.
+    """
+
+    def __init__(self, period: int, evaluate: Callable[[], dict]):
+        self.period = period
+        self.evaluate = evaluate
+        self.results: dict = {}
+
+    def before_step(self):
+        self.trainer.fresh_results = {}
+
+    def after_step(self):
+        done = self.trainer.iter + 1
+        if done < self.trainer.max_iter and (not self.period or done % self.period):
+            return
+        self.results = _plain(comm.all_gather(self.evaluate())[0])
+        flat = {k: float(v) for k, v in flatten_results_dict(self.results).items()}
+        self.trainer.fresh_results = flat
+        self.trainer.storage.put_scalars(**flat, smoothing_hint=False)
+        comm.synchronize()
+
+    def state_dict(self) -> dict:
+        return {"results": self.results}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.results = state["results"]
+
+
+def _plain(results: dict) -> dict:
+    """Without numpy's scalars, which a checkpoint must not hold."""
+    return {k: _plain(v) if isinstance(v, dict) else float(v) for k, v in results.items()}
+
+
+class BestCheckpoint(HookBase):
+    """Keeps the best state of the run so far as model_best.pth; ends the run when nothing has improved for long.
+
+    Args:
+        checkpointer: writes it.
+        metric: "data set/metric" of the results; one that ends in "error" or "loss" is better when lower.
+        patience: evaluations without improvement before the run ends; 0 for never.
+    """
+
+    def __init__(self, checkpointer: RunCheckpointer, metric: str, patience: int):
+        self.checkpointer = checkpointer
+        self.metric = metric
+        self.patience = patience
+        self.sign = -1 if metric.endswith(("error", "loss")) else 1
+        self.best: float | None = None
+        self.best_iter = -1
+        self.stale = 0
+
+    def after_step(self):
+        results = self.trainer.fresh_results
+        if not results:
+            return
+        if self.metric not in results:
+            raise InputError(f"TEST.BEST_METRIC: {self.metric} is none of {', '.join(sorted(results))}")
+        value = results[self.metric]
+        if self.best is None or self.sign * value > self.sign * self.best:
+            self.best, self.best_iter, self.stale = value, self.trainer.iter, 0
+            self.checkpointer.save("model_best", resumable=False)
+            return
+        self.stale += 1
+        if self.patience and self.stale == self.patience and self.trainer.iter + 2 < self.trainer.max_iter:
+            log.info(
+                "%s has not improved on %.4g of iteration %d for %d evaluations: stopping",
+                self.metric,
+                self.best,
+                self.best_iter,
+                self.patience,
+            )
+            self.trainer.max_iter = self.trainer.iter + 2  # one more, which does what is to be done at the end
+
+    def state_dict(self) -> dict:
+        return {"best": self.best, "best_iter": self.best_iter, "stale": self.stale}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best, self.best_iter, self.stale = state["best"], state["best_iter"], state["stale"]
+
+
+class RandomState(HookBase):
+    """Every random number generator of every process goes on where it was."""
+
+    def __init__(self):
+        self._restored: list = []
+
+    def before_train(self):
+        if len(self._restored) == comm.get_world_size():
+            _set_random_state(self._restored[comm.get_rank()])
+        elif self._restored:
+            log.warning("resumed with another number of processes: random numbers differ from the first run's")
+
+    def state_dict(self) -> dict:
+        return {"ranks": comm.all_gather(_random_state())}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._restored = state["ranks"]
+
+
+def _random_state() -> dict:
+    kind, keys, *position = np.random.get_state()
+    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    state["numpy"] = (kind, torch.from_numpy(keys.astype(np.int64)), *position)
+    if torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict) -> None:
+    kind, keys, *position = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+class Saver(HookBase):
+    """Checkpoints: every `period` iterations, at the end, and when SIGTERM asks the run to leave (a pre-empted job).
+
+    Args:
+        checkpointer: writes them.
+        period: iterations between two.
+        keep: how many of those on the way stay; 0 for all.
+    """
+
+    def __init__(self, checkpointer: RunCheckpointer, period: int, keep: int = 0):
+        self.checkpointer = checkpointer
+        self.period = period
+        self.keep = keep
+        self._asked_to_stop = False
+
+    def before_train(self):
+        self._restore = None
+        if threading.current_thread() is threading.main_thread():
+            self._restore = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_):
+        self._asked_to_stop = True
+
+    def after_step(self):
+        done = self.trainer.iter + 1
+        if done >= self.trainer.max_iter:
+            self.checkpointer.save("model_final")
+            return
+        stop = self._all_stop(done)
+        if stop or done % self.period == 0:
+            self.checkpointer.save(f"model_{self.trainer.iter:07d}")
+            if self.keep:
+                self.checkpointer.keep_latest(self.keep)
+        if stop:
+            log.info("stopped by SIGTERM after iteration %d, saved; go on with --resume", self.trainer.iter)
+            raise StopTraining
+
+    def _all_stop(self, done: int) -> bool:
+        # Processes hear the signal at different times and must leave together; asking costs a round trip.
+        if comm.get_world_size() > 1 and done % 10:
+            return False
+        return any(comm.all_gather(self._asked_to_stop))
+
+    def after_train(self):
+        if self._restore is not None:
+            signal.signal(signal.SIGTERM, self._restore)

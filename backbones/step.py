@@ -1,0 +1,71 @@
+"""One update of the weights, as detectron2's SimpleTrainer has it, with accumulated gradients and mixed precision."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import torch
+from detectron2.engine import SimpleTrainer
+from torch import Tensor, nn
+
+PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Step(SimpleTrainer):
+    """Forward, backward, update. detectron2's AMPTrainer knows CUDA only, and neither of its two accumulates.
+
+    Args:
+        model: batch -> dict of losses.
+        optimizer: of the model's parameters. Where it clips, it clips what the scaler has unscaled.
+        parts: batches whose gradients are averaged before an update.
+        precision: of `PRECISIONS`, what matrix products and convolutions are computed in; float16 with a scaler.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1, precision: str = ""):
+        super().__init__(model, None, optimizer)
+        self.parts = parts
+        self.dtype = PRECISIONS.get(precision)
+        self.device_type = next(model.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(self.device_type, enabled=precision == "float16")
+
+    def run_step(self) -> None:
+        """Raises FloatingPointError, before the weights change, if the loss is not finite."""
+        self.optimizer.zero_grad()
+        data_time = 0.0
+        losses: dict[str, Tensor] = {}
+        for part in range(self.parts):
+            start = time.perf_counter()
+            batch = next(self._data_loader_iter)
+            data_time += time.perf_counter() - start
+            with self._synchronise_gradients(last=part == self.parts - 1):
+                with torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None):
+                    part_losses = {name: loss / self.parts for name, loss in self.model(batch).items()}
+                self.scaler.scale(sum(part_losses.values())).backward()
+            for name, loss in part_losses.items():
+                losses[name] = losses.get(name, 0) + loss.detach()
+        self.after_backward()
+        try:
+            self._write_metrics(losses, data_time)
+        except FloatingPointError as e:
+            rate = self.optimizer.param_groups[0]["lr"]
+            values = ", ".join(f"{name} {loss.item()}" for name, loss in losses.items())
+            raise FloatingPointError(
+                f"the loss is not finite at iteration {self.iter}, learning rate {rate:.4g} ({values}); "
+                "the last checkpoint is from before it."
+            ) from e
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _synchronise_gradients(self, last: bool) -> contextlib.AbstractContextManager:
+        if last or not isinstance(self.model, nn.parallel.DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.model.no_sync()
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        if self.scaler.is_enabled() and state_dict.get("scaler"):
+            self.scaler.load_state_dict(state_dict["scaler"])

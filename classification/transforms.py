@@ -1,0 +1,110 @@
+"""Preprocessing by name: (3, H, W) uint8 RGB -> what the network is shown, before normalisation.
+
+On torchvision.transforms.v2 and tensors, resized with antialiasing: docs/benchmarks.md has the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backbones.errors import InputError
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+# Of ImageNet's RGB values in 0 to 1, from fb.resnet.torch: standard deviations, and a component in each column.
+_PCA_STD = (0.2175, 0.0188, 0.0045)
+_PCA_COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
+CROPS = ("scale", "short_side", "pad", "reflect", "none")
+COLOURS = ("none", "pca", "jitter")
+VIEWS = ("crop", "10crop", "dense")
+
+
+class PCANoise(nn.Module):
+    """Noise along the principal components of ImageNet's colours (AlexNet, section 4.1; ResNet, section 3.4).
+
+    Args:
+        std: of the normal distribution that scales each component.
+    """
+
+    def __init__(self, std: float = 0.1):
+        super().__init__()
+        self.std = std
+        self._components = torch.tensor(_PCA_COMPONENTS) * torch.tensor(_PCA_STD)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(3, H, W) uint8 -> the same, rounded."""
+        shift = 255 * self._components @ (torch.randn(3) * self.std)
+        return (image + shift.view(3, 1, 1)).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def check_transforms(cfg: CfgNode) -> None:
+    """Raises InputError if a key of the preprocessing has a value that is none of its own."""
+    c = cfg.CLASSIFICATION
+    for key, value, known in (
+        ("CROP", c.CROP, CROPS),
+        ("COLOUR", c.COLOUR, COLOURS),
+        ("TEST.VIEWS", c.TEST.VIEWS, VIEWS),
+    ):
+        if value not in known:
+            raise InputError(f"CLASSIFICATION.{key}: {value!r} is none of {', '.join(known)}")
+    test = c.TEST.SIZE or c.SIZE
+    if c.TEST.VIEWS != "dense" and test > c.RESIZE:
+        raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is less than the {test} of the test crop")
+
+
+def train_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
+    """The augmentation of cfg.CLASSIFICATION: (3, H, W) -> (3, SIZE, SIZE).
+
+    Args:
+        cfg: with the keys.
+        normalise: what is done to the image itself, before it is padded where it is and before it is mirrored.
+    """
+    c = cfg.CLASSIFICATION
+    fixed = v2.Resize((c.RESIZE, c.RESIZE), antialias=True)
+    # Zeros after normalisation, as the papers pad.
+    mean = [round(value) for value in cfg.MODEL.PIXEL_MEAN] if c.NORMALISE == "mean_std" else [0.0] * 3
+    crop = {
+        "scale": lambda: [v2.RandomResizedCrop(c.SIZE, scale=tuple(c.CROP_AREA), antialias=True)],
+        "short_side": lambda: [
+            v2.RandomResize(c.SHORT_SIDE[0], c.SHORT_SIDE[1] + 1, antialias=True),
+            v2.RandomCrop(c.SIZE),
+        ],
+        "pad": lambda: [v2.RandomCrop(c.SIZE, padding=c.PAD, fill=mean)],
+        "reflect": lambda: [v2.RandomCrop(c.SIZE, padding=c.PAD, padding_mode="reflect")],
+        "none": lambda: [v2.Resize((c.SIZE, c.SIZE), antialias=True)],
+    }[c.CROP]()
+    colour = {
+        "none": [],
+        "pca": [PCANoise()],
+        "jitter": [v2.ColorJitter(0.4, 0.4, 0.4), PCANoise()],
+    }[c.COLOUR]
+    trivial = [v2.TrivialAugmentWide(fill=mean)] if c.TRIVIAL_AUGMENT else []
+    flip = [v2.RandomHorizontalFlip()] if c.FLIP else []
+    erase = [v2.RandomErasing(c.RANDOM_ERASING, value=mean)] if c.RANDOM_ERASING else []
+    own = [normalise] if normalise else []
+    if c.CROP in ("pad", "reflect"):
+        return v2.Compose([fixed, *trivial, *colour, *own, *crop, *flip, *erase])
+    return v2.Compose([*crop, *flip, *trivial, *colour, *own, *erase])
+
+
+def centre_transform(cfg: CfgNode) -> Callable[[Tensor], Tensor]:
+    """(3, H, W) -> (3, SIZE, SIZE), the centre."""
+    c = cfg.CLASSIFICATION
+    return v2.Compose([v2.Resize(c.RESIZE, antialias=True), v2.CenterCrop(c.SIZE)])
+
+
+def test_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
+    """What a test sees: (3, H, W) -> (3, S, S) for "crop", (10, 3, S, S) for "10crop", (3, H, W) for "dense"."""
+    c = cfg.CLASSIFICATION
+    own = [normalise] if normalise else []
+    if c.TEST.VIEWS == "dense":
+        return v2.Compose(own or [v2.Identity()])
+    size = c.TEST.SIZE or c.SIZE
+    resize = v2.Resize(c.RESIZE, antialias=True)
+    if c.TEST.VIEWS == "crop":
+        return v2.Compose([resize, v2.CenterCrop(size), *own])
+    return v2.Compose([resize, v2.TenCrop(size), torch.stack, *own])
