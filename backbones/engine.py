@@ -94,7 +94,9 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
         precision = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else ""
-        self._trainer = Step(create_ddp_model(model, device_ids=device_ids), optimizer, cfg.SOLVER.ACCUMULATE, precision)
+        self._trainer = Step(
+            create_ddp_model(model, device_ids=device_ids), optimizer, cfg.SOLVER.ACCUMULATE, precision
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RunCheckpointer(model, cfg.OUTPUT_DIR, self.metadata(cfg), trainer=weakref.proxy(self))
         self.register_hooks(self.build_hooks())
@@ -150,8 +152,12 @@ class Trainer(DefaultTrainer):
             average or None,
             self.evaluation,
             *self.evaluation_hooks(),
-            BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE) if cfg.TEST.BEST_METRIC else None,
-            hooks.PeriodicWriter(self.build_writers()) if comm.is_main_process() else None,
+            BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE)
+            if cfg.TEST.BEST_METRIC
+            else None,
+            hooks.PeriodicWriter(self.build_writers(), min(20, cfg.TEST.EVAL_PERIOD or 20))
+            if comm.is_main_process()
+            else None,
             RandomState(),
             Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT),
         ]

@@ -107,7 +107,7 @@ def check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def _traces(folder: Path) -> list[str]:
     """Names of the files that only a run leaves which got somewhere; empty ones are of one that failed at its start."""
-    files = [folder / "last_checkpoint", folder / "results.json", folder / "metrics.json", *folder.glob("*.pth")]
+    files = [folder / "last_checkpoint", folder / "results.json", folder / "metrics.json", *folder.glob("model*.pth")]
     return [path.name for path in files if path.is_file() and path.stat().st_size]
 
 

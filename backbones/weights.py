@@ -87,9 +87,7 @@ def read_weights(path: str | Path) -> Weights:
         if content.get("__author__") == "torchvision":  # detectron2's conversion of torchvision's own
             pixels = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "channel_order": "RGB"}
         known = pixels | known
-    return Weights(
-        **known, path=str(path), state=state, naming=naming, normalisation=content.get("normalisation")
-    )
+    return Weights(**known, path=str(path), state=state, naming=naming, normalisation=content.get("normalisation"))
 
 
 def _about(content: Mapping, path: str | Path) -> dict:

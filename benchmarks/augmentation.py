@@ -1,7 +1,7 @@
 """Which library decodes and augments faster on one core: torchvision.transforms.v2 or albumentations?
 
-The job: a JPEG file → scale and aspect-ratio crop to 224 x 224, flip → (3, 224, 224) uint8 tensor. Every library does it
-with and without antialiasing where it can; albumentations' INTER_AREA averages over the area, which is its antialiasing.
+The job: a JPEG file → scale and aspect-ratio crop to 224 x 224, flip → (3, 224, 224) uint8 tensor, with and without
+antialiasing. albumentations has no antialiased bilinear resize; INTER_AREA, the mean over an area, is nearest to it.
 
 benchmarks/augmentation.py FOLDER [--runs 7]
 """

@@ -111,7 +111,7 @@ def _add_augmentation(c: CfgNode) -> None:
     c.CUTMIX = 0.0
     c.LABEL_SMOOTHING = 0.0
     # Pixels become numbers by "mean_std" (MODEL.PIXEL_MEAN and PIXEL_STD; a mean of 0 and a std of 255 is / 255),
-    # "pixel_mean" (the training set's mean image subtracted) or "zca" (global contrast normalisation and ZCA whitening).
+    # "pixel_mean" (the training set's mean image subtracted) or "zca" (global contrast normalisation, ZCA whitening).
     # The last two are fitted on the training set and saved with the checkpoint.
     c.NORMALISE = "mean_std"
 

@@ -18,7 +18,7 @@ from classification.datasets import class_list, open_split
 from classification.examples import Example, GoodImages, PositionSampler, TrainingImages, ValImages, collate
 from classification.images import LabelledImages
 from classification.shards import Shards, TrainingShards, ValShards
-from classification.transforms import centre_transform, test_transform, train_transform
+from classification.transforms import centre_transform, train_transform, val_transform
 
 import torch
 from detectron2.config import CfgNode
@@ -78,10 +78,10 @@ def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> Da
     batch = 1 if cfg.CLASSIFICATION.TEST.VIEWS == "dense" else cfg.SOLVER.IMS_PER_BATCH
     batch = max(batch // comm.get_world_size() // cfg.SOLVER.ACCUMULATE, 1)
     if isinstance(images, Shards):
-        loader = DataLoader(ValShards(images, Example(test_transform(cfg, fitted))), batch, **_options(cfg))
+        loader = DataLoader(ValShards(images, Example(val_transform(cfg, fitted))), batch, **_options(cfg))
         return Sized(loader, -(-len(images) // batch // comm.get_world_size()))
     images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
-    data = ValImages(images, Example(test_transform(cfg, fitted)))
+    data = ValImages(images, Example(val_transform(cfg, fitted)))
     return DataLoader(data, batch, sampler=InferenceSampler(len(data)), **_options(cfg))
 
 

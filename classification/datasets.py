@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -18,6 +17,8 @@ from fvcore.common.registry import Registry
 DATASETS = Registry("classification data set")
 DATASETS.__doc__ = "Functions (cfg, split) -> LabelledImages or Shards, where split is `train` or `val`."
 
+_opened: dict[tuple, LabelledImages | Shards] = {}
+
 
 def open_split(cfg: CfgNode, split: str) -> LabelledImages | Shards:
     """The images of a split, with labels in the order of CLASSIFICATION.CLASSES where that is filled.
@@ -25,12 +26,17 @@ def open_split(cfg: CfgNode, split: str) -> LabelledImages | Shards:
     Raises:
         InputError: DATASET is unknown, or the data is not where DATA says, or not as it must be.
     """
-    name = cfg.CLASSIFICATION.DATASET
-    if name not in DATASETS:
-        raise InputError(f"CLASSIFICATION.DATASET: {name!r} is none of {', '.join(sorted(k for k, _ in DATASETS))}")
-    if not cfg.CLASSIFICATION.DATA:
+    c = cfg.CLASSIFICATION
+    if c.DATASET not in DATASETS:
+        raise InputError(
+            f"CLASSIFICATION.DATASET: {c.DATASET!r} is none of {', '.join(sorted(k for k, _ in DATASETS))}"
+        )
+    if not c.DATA:
         raise InputError("--data: name the folder of the data, such as one with train/CLASS/*.jpg and val/CLASS/*.jpg")
-    return DATASETS.get(name)(cfg, split)
+    key = (split, c.DATASET, c.DATA, c.CLASS_LIST, tuple(c.CLASSES), str(c.SHARDS))
+    if key not in _opened:  # listing a million files takes minutes, and every evaluation asks
+        _opened[key] = DATASETS.get(c.DATASET)(cfg, split)
+    return _opened[key]
 
 
 def class_list(cfg: CfgNode) -> tuple[str, ...]:
@@ -133,11 +139,11 @@ def _torchvision(cfg: CfgNode, reader: type, **options):
 def webdataset(cfg: CfgNode, split: str) -> Shards:
     """WebDataset shards, CLASSIFICATION.SHARDS: tar files of KEY.jpg (or .jpeg, .png, .webp) and KEY.cls."""
     shards = cfg.CLASSIFICATION.SHARDS
-    pattern, images = (
-        (shards.TRAIN, shards.TRAIN_IMAGES) if split == "train" else (shards.VAL, shards.VAL_IMAGES)
-    )
+    pattern, images = (shards.TRAIN, shards.TRAIN_IMAGES) if split == "train" else (shards.VAL, shards.VAL_IMAGES)
     if not pattern:
-        raise InputError(f"CLASSIFICATION.SHARDS.{split.upper()}: name the shards, such as {split}-{{000000..000099}}.tar")
+        raise InputError(
+            f"CLASSIFICATION.SHARDS.{split.upper()}: name the shards, such as {split}-{{000000..000099}}.tar"
+        )
     classes = class_list(cfg)
     if not classes:
         raise InputError("CLASSIFICATION.CLASS_LIST: shards hold numbers; name the file with the names of the classes")

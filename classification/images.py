@@ -58,7 +58,8 @@ def decode(data: bytes, name: str) -> Tensor:
                 return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
             return pil_to_tensor(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        reason = " ".join(str(e).split(", ")[-1].split())
+        unknown = isinstance(e, UnidentifiedImageError)
+        reason = "no known kind of image" if unknown else " ".join(str(e).split(", ")[-1].split())
         raise BadImage(f"{name}: cannot be decoded as an image ({reason}); remove or replace it") from e
 
 

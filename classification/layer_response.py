@@ -10,9 +10,10 @@ from backbones.errors import InputError
 from backbones.hooks import progress
 from backbones.loading import load_backbone
 from backbones.resnet import ResidualNet
-from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
+from backbones.weights import IMAGENET_MEAN, IMAGENET_STD, read_weights
 from classification.config import default_config
 from classification.data import build_val_loader
+from classification.normalise import from_state
 
 import matplotlib.figure
 import matplotlib.ticker
@@ -36,8 +37,11 @@ def measure(weights: str | Path, data: str | Path) -> tuple[str, dict[str, float
     cfg = default_config()
     cfg.CLASSIFICATION.DATA = str(data)
     cfg.CLASSIFICATION.SIZE = cfg.CLASSIFICATION.RESIZE = known.get("input_size", network.spec.input_size)
-    mean, std = (torch.tensor(known.get(key, default)).view(-1, 1, 1) for key, default in _PIXELS.items())
-    batches = progress(build_val_loader(cfg), desc=network.spec.name, leave=False)
+    state = read_weights(weights).normalisation
+    pixels = {"mean": [0.0], "std": [1.0]} if state else _PIXELS | known
+    mean, std = (torch.tensor(pixels[key]).view(-1, 1, 1) for key in _PIXELS)
+    loader = build_val_loader(cfg, from_state(state, str(weights)) if state else None)
+    batches = progress(loader, desc=network.spec.name, leave=False)
     return network.spec.name, layer_responses(network, ((batch["image"] - mean) / std for batch in batches))
 
 

@@ -74,6 +74,7 @@ def compare(cfg: CfgNode, results: dict[str, float]) -> Iterator[str]:
         for k, published in zip((1, 5), table.error[arch], strict=False):
             ours = results.get(f"top{k}_error{suffix}")
             if ours is not None:
-                yield f"top{k} error {ours:.2f} %, the paper's {published:.2f} % ({table.source}): {ours - published:+.2f}"
+                difference = f"{ours - published:+.2f}"
+                yield f"top{k} error {ours:.2f} %, the paper's {published:.2f} % ({table.source}): {difference}"
     if not found:
         yield f"no paper prints an error of {arch} in this test on this data"

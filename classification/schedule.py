@@ -19,27 +19,22 @@ def set_iterations(cfg: CfgNode, images: int) -> None:
     """Fills SOLVER's and TEST's iterations from epochs, for a training set of so many images."""
     per_epoch = max(images // cfg.SOLVER.IMS_PER_BATCH, 1)
     c, solver = cfg.CLASSIFICATION, cfg.SOLVER
-    if c.SCHEDULE_SCALE != 1:
-        _scale(cfg, c.SCHEDULE_SCALE)
+    scale = c.SCHEDULE_SCALE
     if c.EPOCHS:
-        solver.MAX_ITER = max(round(c.EPOCHS * per_epoch), 1)
-        solver.STEPS = tuple(round(e * per_epoch) for e in c.STEP_EPOCHS if e < c.EPOCHS)
-        solver.WARMUP_ITERS = round(c.WARMUP_EPOCHS * per_epoch) or solver.WARMUP_ITERS
+        solver.MAX_ITER = max(round(c.EPOCHS * scale * per_epoch), 1)
+        solver.STEPS = tuple(round(e * scale * per_epoch) for e in c.STEP_EPOCHS if e < c.EPOCHS)
+        if c.WARMUP_EPOCHS:
+            solver.WARMUP_ITERS = round(c.WARMUP_EPOCHS * scale * per_epoch)
+    else:
+        solver.MAX_ITER = max(round(solver.MAX_ITER * scale), 1)
+        solver.STEPS = tuple(round(step * scale) for step in solver.STEPS)
+        solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * scale)
+        c.SCHEDULE_SCALE = 1.0  # done: the config that the run leaves behind would scale again
     if not cfg.TEST.PRECISE_BN.NUM_ITER:
         cfg.TEST.PRECISE_BN.NUM_ITER = per_epoch * solver.ACCUMULATE
     cfg.TEST.EVAL_PERIOD = round(c.EVAL_EPOCHS * per_epoch)
     if c.EVAL_EPOCHS:
         solver.CHECKPOINT_PERIOD = cfg.TEST.EVAL_PERIOD
-
-
-def _scale(cfg: CfgNode, by: float) -> None:
-    c, solver = cfg.CLASSIFICATION, cfg.SOLVER
-    c.EPOCHS, c.WARMUP_EPOCHS = c.EPOCHS * by, c.WARMUP_EPOCHS * by
-    c.STEP_EPOCHS = tuple(e * by for e in c.STEP_EPOCHS)
-    solver.MAX_ITER = max(round(solver.MAX_ITER * by), 1)
-    solver.STEPS = tuple(round(step * by) for step in solver.STEPS)
-    solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * by)
-    c.SCHEDULE_SCALE = 1.0  # done: the config that the run leaves behind would scale again
 
 
 class WarmUpUntilError(HookBase):

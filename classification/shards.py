@@ -20,6 +20,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.gopen import Pipe, gopen_schemes
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
+_SCHEME = re.compile(r"([a-z0-9]+):")
 _BUFFER = 1000  # images among which the stream of a worker is shuffled
 
 
@@ -49,9 +50,9 @@ class Shards:
             names = list(braceexpand.braceexpand(pattern))
         except ValueError as e:
             raise InputError(f"CLASSIFICATION.SHARDS: {pattern}: {e}") from e
-        self.urls = [name if "://" in name else f"{root.rstrip('/')}/{name}" for name in names]
+        self.urls = [name if _SCHEME.match(name) else f"{root.rstrip('/')}/{name}" for name in names]
         for url in self.urls:
-            scheme = re.match(r"([a-z0-9]+):", url)
+            scheme = _SCHEME.match(url)
             # `pipe:` runs a command, and a config may come from anyone.
             if scheme and (scheme[1] == "pipe" or scheme[1] not in (*gopen_schemes, "file")):
                 known = ", ".join(sorted(set(gopen_schemes) - {"pipe", "__default__"}))
@@ -61,10 +62,10 @@ class Shards:
         self._images = images or self._count()
 
     def _count(self) -> int:
-        if any("://" in url for url in self.urls):
+        if any(_SCHEME.match(url) for url in self.urls):
             raise InputError("CLASSIFICATION.SHARDS: say how many images they hold, TRAIN_IMAGES and VAL_IMAGES")
         try:
-            return sum(name.endswith(".cls") for url in self.urls for name in tarfile.open(url).getnames())
+            return sum(map(_count_in, self.urls))
         except (tarfile.TarError, OSError) as e:
             raise InputError(f"CLASSIFICATION.SHARDS: {e}; is each a tar file, and whole?") from e
 
@@ -90,6 +91,11 @@ class Shards:
         if kind is None or not label.isdecimal() or int(label) >= len(self.classes):
             raise BadImage(f"{name}: needs one of {', '.join(_IMAGES)}, and a cls below {len(self.classes)}")
         return decode(sample[kind], f"{name}.{kind}"), int(label)
+
+
+def _count_in(path: str) -> int:
+    with tarfile.open(path) as archive:
+        return sum(name.endswith(".cls") for name in archive.getnames())
 
 
 class TrainingShards(IterableDataset):

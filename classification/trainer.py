@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from pathlib import Path
@@ -44,7 +45,8 @@ from torchvision.transforms import v2
 
 log = logging.getLogger("residet")
 
-_NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm, "naiveSyncBN": NaiveSyncBatchNorm, "GN": get_norm("GN", 32)}
+_NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm, "naiveSyncBN": NaiveSyncBatchNorm}
+_NORMS["GN"] = functools.partial(get_norm, "GN")
 
 
 def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:

@@ -92,12 +92,14 @@ def train_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None =
 
 
 def centre_transform(cfg: CfgNode) -> Callable[[Tensor], Tensor]:
-    """(3, H, W) -> (3, SIZE, SIZE), the centre."""
+    """(3, H, W) -> what a normalisation is fitted on: the image as it is padded, else its centre, (3, SIZE, SIZE)."""
     c = cfg.CLASSIFICATION
+    if c.CROP in ("pad", "reflect"):
+        return v2.Resize((c.RESIZE, c.RESIZE), antialias=True)
     return v2.Compose([v2.Resize(c.RESIZE, antialias=True), v2.CenterCrop(c.SIZE)])
 
 
-def test_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
+def val_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
     """What a test sees: (3, H, W) -> (3, S, S) for "crop", (10, 3, S, S) for "10crop", (3, H, W) for "dense"."""
     c = cfg.CLASSIFICATION
     own = [normalise] if normalise else []

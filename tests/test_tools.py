@@ -143,7 +143,7 @@ def test_config_that_does_not_exist(shapes):
         (["MODEL.BACKBONE.NAME", "build_resnet5_fpn_backbone"], ["unknown arch 'resnet5'", "did you mean resnet50"]),
         (["MODEL.WEIGHTS", "none.pth"], ["none.pth", "no such checkpoint"]),
         (["INPUT.ALBUMENTATIONS", "[{'Flip': {'q': 1}}]"], ["INPUT.ALBUMENTATIONS", "Flip"]),
-        (["SOLVER.AMP.ENABLED", True, "MODEL.DEVICE", "cpu"], ["SOLVER.AMP.ENABLED", "needs a GPU"]),
+        (["SOLVER.AMP.DTYPE", "float8"], ["SOLVER.AMP.DTYPE", "bfloat16"]),
     ],
 )
 def test_bad_config(shapes, tmp_path, opts, words):

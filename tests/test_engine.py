@@ -1,0 +1,300 @@
+"""The engine: accumulation, precision, averages, best and last checkpoints, early stopping, and what goes wrong."""
+
+import json
+import math
+import os
+
+from backbones.catalogue import get_spec
+from backbones.checkpointer import RunCheckpointer
+from backbones.engine import check_engine
+from backbones.errors import InputError
+from backbones.files import read_checkpoint, save_checkpoint
+from backbones.hooks import BestCheckpoint
+from backbones.networks import build_network
+from backbones.step import Step
+from classification.config import default_config
+from classification.curve import read_metrics
+from classification.data import build_train_loader
+from classification.model import Classifier
+from classification.trainer import ClassificationTrainer, prepare, train
+
+import pytest
+import torch
+from run_tools import assert_clear_error, pretrain
+from torch import nn
+from torchvision.transforms import v2
+
+RUN = ["CLASSIFICATION.ARCH", "cifar_wrn10_1", "CLASSIFICATION.SIZE", 16, "CLASSIFICATION.RESIZE", 16]
+RUN += ["CLASSIFICATION.EPOCHS", 3, "SOLVER.IMS_PER_BATCH", 8, "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu"]
+RUN += ["SOLVER.BASE_LR", 0.01]
+
+
+@pytest.fixture
+def make_cfg(shapes, tmp_path):
+    def make(*opts):
+        cfg = default_config()
+        cfg.merge_from_list([*RUN, "CLASSIFICATION.DATA", str(shapes / "crops"), "OUTPUT_DIR", str(tmp_path), *opts])
+        prepare(cfg, eval_only=False)
+        return cfg
+
+    return make
+
+
+def trained(cfg):
+    trainer = ClassificationTrainer(cfg)
+    trainer.resume_or_load(False)
+    assert trainer.train()
+    return trainer
+
+
+# One step
+
+
+class Toy(nn.Module):
+    """(batch of numbers) -> the squared error of a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, batch):
+        return {"loss": self.layer(batch).square().mean()}
+
+
+def step_once(batches, precision="", parts=1):
+    torch.manual_seed(0)
+    model = Toy()
+    step = Step(model, torch.optim.SGD(model.parameters(), 0.1), parts, precision)
+    step.data_loader = batches
+    step.iter = 7
+    step.run_step()
+    return model.layer.weight.detach()
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole():
+    batch = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(step_once([batch]), step_once(batch.split(4), parts=3), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_steps_nearly_alike(precision):
+    batch = 0.1 * torch.randn(12, 4, generator=torch.Generator().manual_seed(1))  # scaled gradients fit float16
+    exact, mixed = step_once([batch]), step_once([batch], precision)
+    assert torch.allclose(exact, mixed, atol=5e-3) and not torch.equal(exact, mixed)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
+    torch.manual_seed(0)
+    before = Toy().layer.weight.detach()
+    for value in (math.nan, math.inf):
+        model = None
+        with pytest.raises(
+            FloatingPointError, match=r"not finite at iteration 7, learning rate 0\.1 \(loss (nan|inf)\)"
+        ):
+            model = step_once([torch.full((2, 4), value)])
+        assert model is None
+    torch.manual_seed(0)
+    model = Toy()
+    step = Step(model, torch.optim.SGD(model.parameters(), 0.1))
+    step.data_loader, step.iter = [torch.full((2, 4), math.nan)], 0
+    with pytest.raises(FloatingPointError):
+        step.run_step()
+    assert torch.equal(model.layer.weight, before)
+
+
+# Runs
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16"],
+        ["SOLVER.AMP.ENABLED", True, "CLASSIFICATION.CHANNELS_LAST", True],
+        ["SOLVER.ACCUMULATE", 2, "CLASSIFICATION.NORM", "GN", "CLASSIFICATION.ARCH", "resnet18"],
+        ["SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"],
+        ["CLASSIFICATION.MIXUP", 0.2, "CLASSIFICATION.CUTMIX", 1.0, "CLASSIFICATION.LABEL_SMOOTHING", 0.1],
+    ],
+    ids=["bfloat16", "float16 channels_last", "accumulate GN", "clip", "mix"],
+)
+def test_options_train(make_cfg, opts):
+    trainer = trained(make_cfg("CLASSIFICATION.EPOCHS", 1, *opts))
+    assert trainer.evaluation.results["val"]["images"] > 0
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_and_saves_plain_names(make_cfg, tmp_path):
+    trained(make_cfg("CLASSIFICATION.EPOCHS", 1, "CLASSIFICATION.COMPILE", True, "SOLVER.EMA.DECAY", 0.9))
+    names = read_checkpoint(tmp_path / "model_final.pth")["model"]
+    assert names.keys() == build_network(get_spec("cifar_wrn10_1"), 2).state_dict().keys()
+
+
+def test_losses_of_mixed_and_smoothed_labels():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    batch = {"image": torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8), "label": torch.tensor([0, 1, 2, 0])}
+    model = Classifier(network, [0.0] * 3, [255.0] * 3, label_smoothing=0.1, mix=v2.MixUp(alpha=1.0, num_classes=3))
+    torch.manual_seed(3)
+    loss = model(batch)["loss_cls"]
+    torch.manual_seed(3)
+    images, labels = v2.MixUp(alpha=1.0, num_classes=3)(batch["image"] / 255, batch["label"])
+    smoothed = 0.9 * labels + 0.1 / 3
+    expected = -(smoothed * network(images).log_softmax(1)).sum(1).mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_average_is_evaluated_and_saved(make_cfg, tmp_path):
+    cfg = make_cfg("SOLVER.EMA.DECAY", 0.5)
+    trainer = ClassificationTrainer(cfg)
+    trainer.resume_or_load(False)
+    seen, run_step = [], trainer.run_step
+
+    def remember():
+        run_step()
+        seen.append(trainer.checkpointer.model.network.fc.weight.detach().clone())
+
+    trainer.run_step = remember
+    trainer.train()
+    expected = seen[0]  # the first update copies
+    for weight in seen[1:]:
+        expected = 0.5 * expected + 0.5 * weight
+    saved = read_checkpoint(tmp_path / "model_ema.pth")
+    assert torch.allclose(saved["model"]["fc.weight"], expected, atol=1e-6)
+    assert saved["arch"] == "cifar_wrn10_1" and "trainer" not in saved
+    assert trainer.evaluation.results["val_ema"].keys() == trainer.evaluation.results["val"].keys()
+
+
+def test_the_best_state_is_kept_and_the_last_one_too(make_cfg, tmp_path):
+    trained(make_cfg("CLASSIFICATION.EPOCHS", 6))
+    errors = dict(read_metrics(tmp_path / "metrics.json")["val/top1_error"])
+    best = read_checkpoint(tmp_path / "model_best.pth")
+    assert best["trainer"]["iteration"] == min(errors, key=lambda i: (errors[i], i))
+    assert "optimizer" in best["trainer"]["_trainer"] and best["trainer"]["hooks"]["BestCheckpoint"]["best"] == min(
+        errors.values()
+    )
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+    assert len(list(tmp_path.glob("model_0*.pth"))) == 5
+
+
+def test_only_the_latest_checkpoints_stay(make_cfg, tmp_path):
+    trained(make_cfg("CLASSIFICATION.EPOCHS", 6, "SOLVER.CHECKPOINTS_KEPT", 2))
+    kept = sorted(path.name for path in tmp_path.glob("model_0*.pth"))
+    assert len(kept) == 2 and kept[-1] < f"model_{18:07d}.pth"
+
+
+def test_a_run_without_improvement_ends_early_and_whole(make_cfg, tmp_path, caplog):
+    opts = ["CLASSIFICATION.EPOCHS", 40, "TEST.PATIENCE", 2, "SOLVER.BASE_LR", 1e-9, "TEST.PRECISE_BN.ENABLED", True]
+    with caplog.at_level("INFO", logger="residet"):
+        results = train(make_cfg(*opts))
+    assert "val/top1_error has not improved" in caplog.text
+    final = read_checkpoint(tmp_path / "model_final.pth")
+    assert 3 <= final["trainer"]["iteration"] < 100
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert "BN statistics over" in caplog.text
+
+
+def test_higher_is_better_of_what_is_no_error():
+    assert BestCheckpoint(None, "bbox/AP", 0).sign == 1 and BestCheckpoint(None, "val/top1_error", 0).sign == -1
+
+
+def test_an_unknown_metric_is_named(make_cfg):
+    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: val/top9 is none of val/images, val/top1_error"):
+        trained(make_cfg("TEST.BEST_METRIC", "val/top9"))
+
+
+def test_precise_statistics_are_those_of_the_training_set(make_cfg):
+    """Against a pass over the same batches, layer by layer of the first norm."""
+    opts = ["TEST.PRECISE_BN.ENABLED", True, "CLASSIFICATION.CROP", "none", "CLASSIFICATION.FLIP", False]
+    cfg = make_cfg(*opts, "CLASSIFICATION.ARCH", "resnet18")
+    trainer = trained(cfg)
+    model = trainer.checkpointer.model
+    batches = [b for b, _ in zip(build_train_loader(cfg), range(cfg.TEST.PRECISE_BN.NUM_ITER), strict=False)]
+    with torch.no_grad():
+        maps = torch.cat([model.network.conv1(model.normalise(batch["image"])) for batch in batches])
+    assert torch.allclose(model.network.bn1.running_mean, maps.mean((0, 2, 3)), atol=1e-4)
+    assert torch.allclose(model.network.bn1.running_var, maps.var((0, 2, 3)), rtol=0.02)
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["SOLVER.AMP.DTYPE", "float8"], "SOLVER.AMP.DTYPE: 'float8' is none of float16, bfloat16"),
+        (["SOLVER.IMS_PER_BATCH", 9, "SOLVER.ACCUMULATE", 2], "9 is no multiple of 1 processes x 2 parts"),
+        (["TEST.PATIENCE", 3, "TEST.BEST_METRIC", ""], "TEST.PATIENCE: name the metric"),
+        (["SOLVER.EMA.DECAY", 1.0], "SOLVER.EMA.DECAY: 1.0 is not from 0 to below 1"),
+    ],
+)
+def test_keys_that_cannot_be_used_are_named(opts, message):
+    cfg = default_config()
+    cfg.merge_from_list(opts)
+    with pytest.raises(InputError, match=message):
+        check_engine(cfg)
+
+
+def test_norms_that_cannot_be_used_are_named(make_cfg):
+    for norm, message in (("LN2", "is none of BN, SyncBN, naiveSyncBN, GN"), ("SyncBN", "on CPUs take naiveSyncBN")):
+        with pytest.raises(InputError, match=message):
+            make_cfg("CLASSIFICATION.NORM", norm)
+
+
+# What goes wrong
+
+
+def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(shapes, tmp_path):
+    opts = ["SOLVER.BASE_LR", 1e30, "SOLVER.WARMUP_METHOD", "constant", "SOLVER.WARMUP_ITERS", 4]
+    opts += ["SOLVER.WARMUP_FACTOR", 1e-32, "OUTPUT_DIR", tmp_path / "run"]
+    done = pretrain("--data", shapes / "crops", *RUN, *opts)
+    assert_clear_error(done, "not finite at iteration", "learning rate 1e+30", "lower SOLVER.BASE_LR")
+    last = tmp_path / "run" / (tmp_path / "run" / "last_checkpoint").read_text()
+    assert all(torch.isfinite(p).all() for p in read_checkpoint(last)["model"].values())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
+def test_a_full_disk_leaves_the_checkpoint_before(shapes, tmp_path):
+    run = tmp_path / "run"
+    opts = ["--data", shapes / "crops", *RUN, "OUTPUT_DIR", run, "TEST.BEST_METRIC", ""]
+    run.mkdir()
+    (run / "model_final.pth.partial").symlink_to("/dev/full")
+    done = pretrain(*opts)
+    assert_clear_error(done, "model_final.pth: cannot be written (No space left on device)", "--resume")
+    last = run / (run / "last_checkpoint").read_text()
+    assert last.name.startswith("model_0") and read_checkpoint(last)["model"]
+    again = pretrain("--resume", *opts)  # there is room again
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.pth"
+    save_checkpoint({"a": torch.ones(3)}, path)
+    (tmp_path / "a.pth.partial").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="No space left on device"):
+        save_checkpoint({"a": torch.zeros(300_000)}, path)
+    assert read_checkpoint(path)["a"].sum() == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_data_set_of_other_classes_is_refused_by_evaluation(shapes, tmp_path):
+    opts = ["--data", shapes / "crops", *RUN, "CLASSIFICATION.EPOCHS", 1]
+    assert pretrain(*opts, "OUTPUT_DIR", tmp_path / "run").returncode == 0
+    other = tmp_path / "data" / "val"
+    for name in ("cross", "zebra"):
+        (other / name).mkdir(parents=True)
+        source = next((shapes / "crops" / "val").rglob("*.png"))
+        (other / name / "1.png").write_bytes(source.read_bytes())
+    weights = ["MODEL.WEIGHTS", tmp_path / "run" / "model_final.pth", "OUTPUT_DIR", tmp_path / "eval"]
+    done = pretrain("--eval-only", "--data", tmp_path / "data", *RUN, *weights)
+    assert_clear_error(done, "not these 1 of the data's 2: zebra")
+
+
+def test_checkpoints_of_a_run_know_their_names(tmp_path):
+    model = nn.Linear(1, 1)
+    checkpointer = RunCheckpointer(model, str(tmp_path), {"arch": "a"})
+    for i in range(4):
+        checkpointer.save(f"model_{i:07d}")
+    checkpointer.save("model_best", resumable=False)
+    checkpointer.keep_latest(2)
+    names = sorted(p.name for p in tmp_path.glob("*.pth"))
+    assert names == ["model_0000002.pth", "model_0000003.pth", "model_best.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"

@@ -1,0 +1,84 @@
+"""tools/reproduce.py: a list of networks within a time, resumed, beside the papers' errors."""
+
+import json
+import time
+from pathlib import Path
+
+from backbones.errors import InputError
+from classification.published import CIFAR10, tables
+from classification.reproduce import SELECTIONS, entries, summary
+
+import pytest
+from PIL import Image
+from run_tools import assert_clear_error, run_tool
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A folder with CIFAR-10's classes."""
+    root = tmp_path_factory.mktemp("cifar")
+    for split in ("train", "test"):
+        for k, name in enumerate(sorted(CIFAR10)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(2):
+                Image.new("RGB", (32, 32), (25 * k, 100 * i, 0)).save(root / split / name / f"{i}.png")
+    return root
+
+
+def reproduce(*args):
+    return run_tool("reproduce.py", *args)
+
+
+def test_lists_name_tables_and_networks():
+    todo = entries(["resnet_cifar10:cifar_resnet20", "wrn_svhn"])
+    assert [e.arch for e in todo] == ["cifar_resnet20", *tables()["wrn_svhn"].error]
+    for selection in SELECTIONS:
+        assert len(entries([selection])) == len(SELECTIONS[selection])
+    with pytest.raises(InputError, match="wrn_x: no such table; there are cifar10, resnet_10crop"):
+        entries(["wrn_x"])
+    with pytest.raises(InputError, match="resnet_cifar10:resnet50: resnet_cifar10 has no such network"):
+        entries(["resnet_cifar10:resnet50"])
+
+
+def test_tables_that_test_alike_networks_share_their_training():
+    ten, dense = entries(["resnet_10crop:resnet50", "resnet_dense:resnet50"])
+    assert ten.folder(Path("o")) == dense.folder(Path("o")) and ten.results(Path("o")) != dense.results(Path("o"))
+
+
+def test_runs_are_trained_resumed_and_summed_up(cifar, tmp_path):
+    short = ["--set", "CLASSIFICATION.SCHEDULE_SCALE", "0.0001", "SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu"]
+    args = ["resnet_cifar10:cifar_resnet20", "wrn_cifar10:cifar_wrn16_4", "--data", cifar, "--output", tmp_path]
+    none = reproduce(*args, "--minutes", "1e-9", *short)
+    assert none.returncode == 0 and "cifar_wrn16_4" in none.stdout and not list(tmp_path.rglob("*.pth"))
+    done = reproduce(*args, *short)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("resnet_cifar10", "wrn_cifar10"))]
+    ours = json.loads((tmp_path / "cifar10" / "cifar_resnet" / "cifar_resnet20" / "results.json").read_text())
+    assert rows[-2] == ["resnet_cifar10", "cifar_resnet20", f"{ours['top1_error']:.2f}", "8.75"]
+    assert rows[-1][-1] == "5.02"
+    start = time.monotonic()
+    again = reproduce(*args, *short)  # nothing is left to do
+    assert again.returncode == 0 and "train:" not in again.stderr and time.monotonic() - start < 30
+    assert summary(entries(args[:1]), tmp_path).splitlines()[0].split()[:2] == ["table", "network"]
+
+
+def test_a_run_that_time_cuts_short_is_gone_on_with(cifar, tmp_path):
+    args = ["resnet_cifar10:cifar_resnet20", "--data", cifar, "--output", tmp_path, "--set"]
+    args += ["SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0"]
+    cut = run_tool("reproduce.py", *args[:-6], "--minutes", "0.4", *args[-7:])
+    assert cut.returncode == 0, cut.stderr
+    folder = tmp_path / "cifar10" / "cifar_resnet" / "cifar_resnet20"
+    assert (folder / "last_checkpoint").is_file() and "stopped by SIGTERM" in cut.stdout
+    more = run_tool("reproduce.py", *args[:-6], "--minutes", "0.4", *args[-7:])
+    assert "resumed at iteration" in more.stdout
+
+
+def test_a_failing_run_is_named(tmp_path):
+    done = reproduce("resnet_cifar10:cifar_resnet20", "--data", tmp_path / "none", "--output", tmp_path)
+    assert_clear_error(done, "failed with exit code 2") if done.stderr.count("error: ") == 1 else None
+    assert done.returncode == 2 and "failed with exit code 2" in done.stderr
+
+
+def test_the_tables_are_listed():
+    done = reproduce("--list")
+    assert done.returncode == 0 and "resnext_5k_1kway" in done.stdout and "ResNet, Table 4" in done.stdout

@@ -1,0 +1,132 @@
+"""A run that was stopped and gone on with ends with the very weights of one that never was."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from backbones.files import read_checkpoint
+
+import pytest
+import torch
+from run_tools import PROJECT
+
+# Everything that has a state: dropout, mixup, augmentation, EMA, a warm-up and a plateau, the best checkpoint, BN.
+RUN = ["--arch", "cifar_wrn10_1_d0.3", "CLASSIFICATION.SIZE", "32", "CLASSIFICATION.RESIZE", "32"]
+RUN += ["CLASSIFICATION.EPOCHS", "20", "SOLVER.IMS_PER_BATCH", "8", "DATALOADER.NUM_WORKERS", "1"]
+RUN += ["CLASSIFICATION.COLOUR", "jitter", "CLASSIFICATION.MIXUP", "0.2", "CLASSIFICATION.CUTMIX", "1.0"]
+RUN += [
+    "SOLVER.LR_SCHEDULER_NAME",
+    "ReduceLROnPlateau",
+    "CLASSIFICATION.PLATEAU_PATIENCE",
+    "0",
+    "SOLVER.BASE_LR",
+    "0.05",
+]
+RUN += ["CLASSIFICATION.EVAL_EPOCHS", "1", "SOLVER.EMA.DECAY", "0.9", "SOLVER.NESTEROV", "True"]
+RUN += ["TEST.PRECISE_BN.ENABLED", "True", "CLASSIFICATION.NORMALISE", "pixel_mean", "SOLVER.CHECKPOINTS_KEPT", "2"]
+STEPS = ["CLASSIFICATION.WARMUP_UNTIL_ERROR", "75.0", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
+
+
+def stopped_run(shapes, output, signal_name, points, *extra, group=False):
+    args = ["--data", str(shapes / "crops"), *RUN, *map(str, extra), "OUTPUT_DIR", str(output)]
+    plan = {"args": args, "output": str(output), "signal": signal_name, "points": points, "group": group}
+    file = output.with_suffix(".json")
+    file.write_text(json.dumps(plan))
+    command = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(file)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["last"] == 0, Path(f"{output}.log").read_text()
+    return report
+
+
+def assert_same(a, b, path=""):
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{path}/{i}")
+    else:
+        assert a == b, path
+
+
+def assert_same_files(one, other, names=("model_final.pth", "model_best.pth", "model_ema.pth")):
+    for name in names:
+        assert_same(read_checkpoint(one / name), read_checkpoint(other / name), name)
+    assert json.loads((one / "results.json").read_text()) == json.loads((other / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(shapes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    stopped_run(shapes, folder, "KILL", [])
+    return folder
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_points(shapes, uninterrupted, tmp_path):
+    draw = random.Random(0)
+    points = ["saving" if i % 3 == 2 else draw.uniform(0, 1.2) for i in range(20)]
+    report = stopped_run(shapes, tmp_path / "run", "KILL", points)
+    assert report["stopped"] >= 15 and set(report["codes"]) == {-signal.SIGKILL}
+    assert_same_files(uninterrupted, tmp_path / "run")
+
+
+def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
+    """To the whole group of processes, as schedulers send it: the workers get it too."""
+    report = stopped_run(shapes, tmp_path / "run", "TERM", [0.3, 0.1], group=True)
+    assert report["codes"] == [0, 0]
+    assert_same_files(uninterrupted, tmp_path / "run")
+
+
+def test_the_warm_up_goes_on_where_it_was(shapes, tmp_path):
+    stopped_run(shapes, tmp_path / "a", "KILL", [], *STEPS)
+    report = stopped_run(shapes, tmp_path / "b", "TERM", [0.1, 0.2], *STEPS)
+    assert report["stopped"] == 2
+    assert_same_files(tmp_path / "a", tmp_path / "b")
+
+
+def torchrun(shapes, output, restarts):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    tool = [f"--max-restarts={restarts}", str(PROJECT / "tools" / "pretrain.py"), "--data", str(shapes / "crops"), *RUN]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [*launcher, *tool, "CLASSIFICATION.NORM", "naiveSyncBN", "OUTPUT_DIR", str(output)]
+    return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def pid_of_rank_1(parent):
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent_of_it = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent_of_it == parent and b"\0RANK=1\0" in b"\0" + (folder / "environ").read_bytes():
+                return int(folder.name)
+        except OSError:  # it has ended meanwhile
+            continue
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the process in /proc")
+def test_a_killed_rank_restarts_the_job_which_finishes(shapes, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert torchrun(shapes, whole, 0).wait(timeout=300) == 0
+
+    job = torchrun(shapes, killed, 1)
+    deadline = time.time() + 200
+    while not (killed / "last_checkpoint").is_file():
+        assert job.poll() is None and time.time() < deadline
+        time.sleep(0.01)
+    os.kill(pid_of_rank_1(job.pid), signal.SIGKILL)
+    assert job.wait(timeout=300) == 0
+    assert "resumed at iteration" in (killed / "log.txt").read_text()
+    assert_same_files(whole, killed)

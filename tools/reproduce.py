@@ -1,0 +1,60 @@
+"""Reproduces the classification tables of the papers: trains and tests what is not done yet, within a time.
+
+tools/reproduce.py --list
+tools/reproduce.py resnext_imagenet --data IMAGENET
+tools/reproduce.py cifar10 --data CIFAR10 --minutes 25 --set SOLVER.AMP.ENABLED True SOLVER.AMP.DTYPE bfloat16
+tools/reproduce.py wrn_cifar100:cifar_wrn28_10 --data CIFAR100 --dataset cifar100 --download
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from backbones.run import exit_code
+from classification.published import tables
+from classification.reproduce import SELECTIONS, entries, run, summary
+
+PROJECT = Path(__file__).parents[1]
+CONFIGS = PROJECT / "configs" / "classification"
+
+
+def list_tables():
+    for name, table in tables().items():
+        print(f"{name:24} {table.source:32} {table.data:10} {', '.join(table.error)}")
+    for name, parts in SELECTIONS.items():
+        print(f"{name:24} {', '.join(parts)}")
+
+
+def work(args):
+    if args.list or not args.table:
+        list_tables()
+        return
+    output = Path(args.output)
+    todo = entries(args.table)
+    options = ["--dataset", args.dataset] if args.dataset else []
+    options += ["--download"] if args.download else []
+    pretrain = [str(PROJECT / "tools" / "pretrain.py"), "--data", args.data, *options, *args.opts]
+    try:
+        run(todo, pretrain, CONFIGS, output, args.minutes)
+    finally:
+        print(summary(todo, output))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", nargs="*", help="TABLE, TABLE:NETWORK, or a selection; see --list")
+    parser.add_argument("--list", action="store_true", help="print the tables and their networks")
+    parser.add_argument("--data", default="", metavar="DIR", help="folder of the data")
+    parser.add_argument("--dataset", default="", help="what the folder holds, as of tools/pretrain.py")
+    parser.add_argument("--download", action="store_true", help="fetch the data into DIR if it is not there")
+    parser.add_argument("--minutes", type=float, default=0, help="leave after so many, saved; 0 for no limit")
+    parser.add_argument("--output", default="output/reproduce", help="of all runs; the same one goes on with them")
+    parser.add_argument(
+        "--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for every run"
+    )
+    args = parser.parse_args(argv)
+    return exit_code(lambda: work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
