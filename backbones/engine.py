@@ -143,21 +143,19 @@ class Trainer(DefaultTrainer):
     def build_hooks(self):
         """In the order in which they act: a checkpoint comes after all that it must hold."""
         cfg = self.cfg
-        average = cfg.SOLVER.EMA.DECAY and MovingAverage(self.checkpointer, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.PERIOD)
+        average = None
+        if cfg.SOLVER.EMA.DECAY:
+            average = MovingAverage(self.checkpointer, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.PERIOD)
         self.evaluation = Evaluation(cfg.TEST.EVAL_PERIOD, lambda: self._evaluate(average))
+        found = [hooks.IterationTimer(), ProgressBar(cfg.SOLVER.IMS_PER_BATCH), *self.learning_hooks(), average]
+        found += [self.evaluation, *self.evaluation_hooks()]
+        if cfg.TEST.BEST_METRIC:
+            found.append(BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE))
+        if comm.is_main_process():
+            # A writer takes the latest value of each metric: none of two evaluations must fall between.
+            found.append(hooks.PeriodicWriter(self.build_writers(), min(20, cfg.TEST.EVAL_PERIOD or 20)))
         return [
-            hooks.IterationTimer(),
-            ProgressBar(cfg.SOLVER.IMS_PER_BATCH),
-            *self.learning_hooks(),
-            average or None,
-            self.evaluation,
-            *self.evaluation_hooks(),
-            BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE)
-            if cfg.TEST.BEST_METRIC
-            else None,
-            hooks.PeriodicWriter(self.build_writers(), min(20, cfg.TEST.EVAL_PERIOD or 20))
-            if comm.is_main_process()
-            else None,
+            *found,
             RandomState(),
             Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT),
         ]

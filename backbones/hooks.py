@@ -157,7 +157,7 @@ class Evaluation(HookBase):
 
 def _plain(results: dict) -> dict:
     """Without numpy's scalars, which a checkpoint must not hold."""
-    return {k: _plain(v) if isinstance(v, dict) else float(v) for k, v in results.items()}
+    return {k: _plain(v) if isinstance(v, dict) else v if isinstance(v, int) else float(v) for k, v in results.items()}
 
 
 class BestCheckpoint(HookBase):

@@ -22,14 +22,15 @@ def set_iterations(cfg: CfgNode, images: int) -> None:
     scale = c.SCHEDULE_SCALE
     if c.EPOCHS:
         solver.MAX_ITER = max(round(c.EPOCHS * scale * per_epoch), 1)
-        solver.STEPS = tuple(round(e * scale * per_epoch) for e in c.STEP_EPOCHS if e < c.EPOCHS)
+        steps = [epoch * scale * per_epoch for epoch in c.STEP_EPOCHS]
         if c.WARMUP_EPOCHS:
             solver.WARMUP_ITERS = round(c.WARMUP_EPOCHS * scale * per_epoch)
     else:
         solver.MAX_ITER = max(round(solver.MAX_ITER * scale), 1)
-        solver.STEPS = tuple(round(step * scale) for step in solver.STEPS)
+        steps = [step * scale for step in solver.STEPS]
         solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * scale)
         c.SCHEDULE_SCALE = 1.0  # done: the config that the run leaves behind would scale again
+    solver.STEPS = tuple(step for step in map(round, steps) if 0 < step < solver.MAX_ITER)
     if not cfg.TEST.PRECISE_BN.NUM_ITER:
         cfg.TEST.PRECISE_BN.NUM_ITER = per_epoch * solver.ACCUMULATE
     cfg.TEST.EVAL_PERIOD = round(c.EVAL_EPOCHS * per_epoch)

@@ -70,6 +70,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:
         raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
     source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
     weights = read_weights(source) if source else None
+    c.CLASSES = ()  # a config that a run has left names those of its data
     c.CLASSES = class_names(cfg, eval_only=eval_only)
     if weights:
         take_preprocessing(cfg, weights)

@@ -56,6 +56,10 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]
     source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
     if source:
         weights = read_weights(source)
+        if weights.normalisation and weights.mean is None:
+            raise InputError(
+                f"{source}: was trained on whitened images, which a detector has not; use one with mean_std"
+            )
         take_preprocessing(cfg, weights)
         if eval_only and is_detector(weights) and weights.classes:
             cfg.DATASETS.CLASSES = weights.classes

@@ -63,13 +63,13 @@ def test_runs_are_trained_resumed_and_summed_up(cifar, tmp_path):
 
 
 def test_a_run_that_time_cuts_short_is_gone_on_with(cifar, tmp_path):
-    args = ["resnet_cifar10:cifar_resnet20", "--data", cifar, "--output", tmp_path, "--set"]
+    args = ["resnet_cifar10:cifar_resnet20", "--data", cifar, "--output", tmp_path, "--minutes", "0.4", "--set"]
     args += ["SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0"]
-    cut = run_tool("reproduce.py", *args[:-6], "--minutes", "0.4", *args[-7:])
+    cut = reproduce(*args)
     assert cut.returncode == 0, cut.stderr
     folder = tmp_path / "cifar10" / "cifar_resnet" / "cifar_resnet20"
     assert (folder / "last_checkpoint").is_file() and "stopped by SIGTERM" in cut.stdout
-    more = run_tool("reproduce.py", *args[:-6], "--minutes", "0.4", *args[-7:])
+    more = reproduce(*args)
     assert "resumed at iteration" in more.stdout
 
 
