@@ -46,8 +46,11 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.TEST.PATIENCE = 0
 
 
-def check_engine(cfg: CfgNode) -> None:
+def check_engine(cfg: CfgNode) -> list[str]:
     """Checks the engine's keys, and scales the learning rate where it is asked for.
+
+    Returns:
+        lines on what was changed, for the log.
 
     Raises:
         InputError: a key has a value that cannot be used.
@@ -65,17 +68,13 @@ def check_engine(cfg: CfgNode) -> None:
         raise InputError("TEST.PATIENCE: name the metric that should improve, TEST.BEST_METRIC")
     if not 0 <= solver.EMA.DECAY < 1:
         raise InputError(f"SOLVER.EMA.DECAY: {solver.EMA.DECAY} is not from 0 to below 1")
-    if solver.SCALE_LR_FROM_BATCH:
-        before = solver.BASE_LR
-        solver.BASE_LR = before * solver.IMS_PER_BATCH / solver.SCALE_LR_FROM_BATCH
-        log.info(
-            "learning rate %g scaled to %g: a batch of %d, not %d",
-            before,
-            solver.BASE_LR,
-            solver.IMS_PER_BATCH,
-            solver.SCALE_LR_FROM_BATCH,
-        )
-        solver.SCALE_LR_FROM_BATCH = 0  # done: the config that the run leaves behind would scale again
+    reference = solver.SCALE_LR_FROM_BATCH
+    if not reference:
+        return []
+    before, batch = solver.BASE_LR, solver.IMS_PER_BATCH
+    solver.BASE_LR = before * batch / reference
+    solver.SCALE_LR_FROM_BATCH = 0  # done: the config that the run leaves behind would scale again
+    return [f"learning rate {before:g} scaled to {solver.BASE_LR:g}: a batch of {batch}, not {reference}"]
 
 
 class Trainer(DefaultTrainer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import multiprocessing
 import signal
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ from detectron2.utils import comm
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-log = logging.getLogger("residet")
 _NORMALISATION = "normalisation.pth"
 _FIT_AT_MOST = 100_000  # images that a normalisation is fitted on
 
@@ -160,7 +158,6 @@ def _fit(cfg: CfgNode) -> normalise.Fitted:
         sampler = [(0, i) for i in range(0, len(images), every)]
         data = TrainingImages(images, example, cfg.SEED)
         loader = DataLoader(data, 100, sampler=sampler, collate_fn=collate, **_options(cfg))
-    log.info("fitting %s on the training images", cfg.CLASSIFICATION.NORMALISE)
     batches: Iterator[Tensor] = (batch["image"] for batch in progress(loader, desc="fit", leave=False))
     return normalise.fit(cfg.CLASSIFICATION.NORMALISE, batches)
 

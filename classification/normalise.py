@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from backbones.errors import InputError
 from backbones.hooks import progress
-from classification.images import LabelledImages
+from classification.images import ArrayImages, LabelledImages
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ class Whitening:
         return cls(mean.float(), matrix.float())
 
 
-class WhitenedImages(LabelledImages):
+class WhitenedImages(ArrayImages):
     """Whitened images, (3, size, size) float, held in memory."""
 
     def __init__(self, images: LabelledImages, whitening: Whitening, size: int):
@@ -118,15 +118,6 @@ class WhitenedImages(LabelledImages):
         resize = v2.Resize((size, size), antialias=True)
         for indices in progress(torch.arange(len(images)).split(1000), desc="whiten", leave=False):
             self._images[indices] = whitening(torch.stack([resize(images.load(int(i))[0]) for i in indices]))
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def load(self, index: int) -> tuple[Tensor, int]:
-        return self._images[index], self._labels[index]
-
-    def labels(self) -> list[int]:
-        return self._labels
 
 
 Fitted = PixelMean | Whitening

@@ -6,7 +6,6 @@ import itertools
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,12 +74,20 @@ def entries(names: Sequence[str]) -> list[Entry]:
     return found
 
 
-def run(todo: Sequence[Entry], pretrain: Sequence[str], configs: Path, output: Path, minutes: float) -> None:
+def run(
+    todo: Sequence[Entry],
+    pretrain: Sequence[str],
+    options: Sequence[str],
+    configs: Path,
+    output: Path,
+    minutes: float,
+) -> None:
     """Trains and tests what is not done yet, until time is up; the run that is going on then is saved.
 
     Args:
         todo: what to do.
-        pretrain: the command of tools/pretrain.py with the options of every run; KEY VALUE pairs come last.
+        pretrain: the command of tools/pretrain.py.
+        options: of every run, KEY VALUE pairs last.
         configs: configs/classification.
         output: of all runs.
         minutes: that may pass; 0 for no limit.
@@ -88,25 +95,25 @@ def run(todo: Sequence[Entry], pretrain: Sequence[str], configs: Path, output: P
     Raises:
         InputError: a run failed.
     """
+
+    def command(entry: Entry, own: list, overrides: list) -> list[str]:
+        recipe = ["--config-file", configs / entry.table.recipe(entry.arch), "--arch", entry.arch]
+        return [*pretrain, *map(str, [*recipe, *own, *options, *overrides])]
+
     deadline = time.monotonic() + 60 * minutes if minutes else None
     for entry in todo:
         folder = entry.folder(output)
         if not (folder / "results.json").is_file():
             resume = ["--resume"] if (folder / "last_checkpoint").is_file() else []
-            if not _call(_command(entry, pretrain, configs, resume, ["OUTPUT_DIR", folder]), deadline):
+            finished = _call(command(entry, resume, ["OUTPUT_DIR", folder]), deadline)
+            if not finished or not (folder / "results.json").is_file():  # someone else may have stopped it too
                 return
         if not entry.results(output).is_file():
             test = ["OUTPUT_DIR", entry.results(output).parent, "MODEL.WEIGHTS", folder / "model_final.pth"]
             for key, value in entry.table.test.items():
                 test += [f"CLASSIFICATION.{'' if key == 'RESIZE' else 'TEST.'}{key}", value]
-            if not _call(_command(entry, pretrain, configs, ["--eval-only"], test), deadline):
+            if not _call(command(entry, ["--eval-only"], test), deadline):
                 return
-
-
-def _command(entry: Entry, pretrain: Sequence[str], configs: Path, options: list, overrides: list) -> list[str]:
-    program, *rest = pretrain
-    recipe = ["--config-file", configs / entry.table.recipe(entry.arch), "--arch", entry.arch]
-    return [sys.executable, program, *map(str, [*recipe, *options, *rest, *overrides])]
 
 
 def _call(command: list[str], deadline: float | None) -> bool:

@@ -49,8 +49,11 @@ _NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm, "naiveSyncBN": Naive
 _NORMS["GN"] = functools.partial(get_norm, "GN")
 
 
-def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:
+def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]:
     """Checks what comes from outside before a run starts, and fills what follows from it into cfg.
+
+    Returns:
+        lines on what was changed, for the log.
 
     Raises:
         InputError: arch, data, weights or a key cannot be used; the message says what and how to mend it.
@@ -59,7 +62,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:
     spec = get_spec(c.ARCH)
     c.ARCH = spec.name
     check_transforms(cfg)
-    check_engine(cfg)
+    lines = check_engine(cfg)
     if c.NORM not in _NORMS:
         raise InputError(f"CLASSIFICATION.NORM: {c.NORM!r} is none of {', '.join(_NORMS)}")
     if c.NORM == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
@@ -83,6 +86,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> None:
     prepare_normalisation(cfg, weights)
     if resume:
         check_same_run(cfg, ClassificationTrainer.metadata(cfg))
+    return lines
 
 
 def _take_classes(cfg: CfgNode, weights: Weights) -> None:

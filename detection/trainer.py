@@ -42,7 +42,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]
         InputError: arch, data, weights or transforms cannot be used; the message says what and how to mend it.
     """
     spec_of_builder(cfg.MODEL.BACKBONE.NAME)
-    check_engine(cfg)
+    lines = check_engine(cfg)
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
     unknown = set(cfg.TEST.EVALUATORS) - {"coco", "voc"}
     if unknown or not cfg.TEST.EVALUATORS:
@@ -63,7 +63,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]
         take_preprocessing(cfg, weights)
         if eval_only and is_detector(weights) and weights.classes:
             cfg.DATASETS.CLASSES = weights.classes
-    lines = register_datasets(cfg)
+    lines += register_datasets(cfg)
     if resume:
         check_same_run(cfg, DetectionTrainer.metadata(cfg))
     elif not source and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):

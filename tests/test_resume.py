@@ -30,6 +30,7 @@ RUN += [
 RUN += ["CLASSIFICATION.EVAL_EPOCHS", "1", "SOLVER.EMA.DECAY", "0.9", "SOLVER.NESTEROV", "True"]
 RUN += ["TEST.PRECISE_BN.ENABLED", "True", "CLASSIFICATION.NORMALISE", "pixel_mean", "SOLVER.CHECKPOINTS_KEPT", "2"]
 STEPS = ["CLASSIFICATION.WARMUP_UNTIL_ERROR", "75.0", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
+STEPS += ["SOLVER.AMP.ENABLED", "True", "SOLVER.ACCUMULATE", "2"]  # float16, whose scaler has a state too
 
 
 def stopped_run(shapes, output, signal_name, points, *extra, group=False):
@@ -89,7 +90,7 @@ def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
     assert_same_files(uninterrupted, tmp_path / "run")
 
 
-def test_the_warm_up_goes_on_where_it_was(shapes, tmp_path):
+def test_warm_up_and_scaler_go_on_where_they_were(shapes, tmp_path):
     stopped_run(shapes, tmp_path / "a", "KILL", [], *STEPS)
     report = stopped_run(shapes, tmp_path / "b", "TERM", [0.1, 0.2], *STEPS)
     assert report["stopped"] == 2

@@ -7,6 +7,7 @@ tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET MODEL.WEIGHTS FILE
 torchrun --nproc-per-node 8 tools/pretrain.py --arch resnet50 --data IMAGENET
 """
 
+import logging
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from classification.config import default_config
 from classification.scan import scan
 from classification.trainer import evaluate, prepare, train
 
+log = logging.getLogger("residet")
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "imagenet.yaml"
 
 
@@ -51,15 +53,15 @@ def setup(args):
     choose_device(cfg)
     if args.scan:
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "scan")
-        return cfg
+        return cfg, []
     check_output(cfg, args)
-    prepare(cfg, eval_only=args.eval_only, resume=args.resume)
+    lines = prepare(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
-    return cfg
+    return cfg, lines
 
 
 def work(args):
-    cfg = setup(args)
+    cfg, lines = setup(args)
     c = cfg.CLASSIFICATION
     if args.scan:
         start_log(cfg, args, f"scan {c.DATA}")
@@ -67,6 +69,8 @@ def work(args):
             raise InputError(f"{len(problems)} bad images, listed in {cfg.OUTPUT_DIR}/bad_images.txt")
         return
     start_log(cfg, args, f"{'evaluate' if args.eval_only else 'pretrain'} {c.ARCH} on {c.DATA}")
+    for line in lines:
+        log.info("%s", line)
     if args.eval_only:
         evaluate(cfg)
     else:

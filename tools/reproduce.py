@@ -1,7 +1,7 @@
 """Reproduces the classification tables of the papers: trains and tests what is not done yet, within a time.
 
 tools/reproduce.py --list
-tools/reproduce.py resnext_imagenet --data IMAGENET
+tools/reproduce.py resnext_imagenet --data IMAGENET --processes 8
 tools/reproduce.py cifar10 --data CIFAR10 --minutes 25 --set SOLVER.AMP.ENABLED True SOLVER.AMP.DTYPE bfloat16
 tools/reproduce.py wrn_cifar100:cifar_wrn28_10 --data CIFAR100 --dataset cifar100 --download
 """
@@ -33,9 +33,10 @@ def work(args):
     todo = entries(args.table)
     options = ["--dataset", args.dataset] if args.dataset else []
     options += ["--download"] if args.download else []
-    pretrain = [str(PROJECT / "tools" / "pretrain.py"), "--data", args.data, *options, *args.opts]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
+    pretrain = [sys.executable, *(launcher if args.processes > 1 else []), str(PROJECT / "tools" / "pretrain.py")]
     try:
-        run(todo, pretrain, CONFIGS, output, args.minutes)
+        run(todo, pretrain, ["--data", args.data, *options, *args.opts], CONFIGS, output, args.minutes)
     finally:
         print(summary(todo, output))
 
@@ -47,6 +48,7 @@ def main(argv=None):
     parser.add_argument("--data", default="", metavar="DIR", help="folder of the data")
     parser.add_argument("--dataset", default="", help="what the folder holds, as of tools/pretrain.py")
     parser.add_argument("--download", action="store_true", help="fetch the data into DIR if it is not there")
+    parser.add_argument("--processes", type=int, default=1, help="of each run, one a GPU")
     parser.add_argument("--minutes", type=float, default=0, help="leave after so many, saved; 0 for no limit")
     parser.add_argument("--output", default="output/reproduce", help="of all runs; the same one goes on with them")
     parser.add_argument(
