@@ -20,12 +20,13 @@ class RunCheckpointer(Checkpointer):
         super().__init__(model, save_dir, save_to_disk=comm.is_main_process(), **checkpointables)
         self.metadata = metadata
 
-    def save(self, name: str, *, resumable: bool = True) -> None:
+    def save(self, name: str, *, resumable: bool = True, model: nn.Module | None = None) -> None:
         """Writes `name`.pth. To be called in every process: each has a part of the state.
 
         Args:
             name: of the file, without suffix.
             resumable: it is the latest state of the run, from which --resume goes on.
+            model: whose parameters, where they are not those that are trained.
 
         Raises:
             InputError: the disk is full or refuses.
@@ -33,7 +34,7 @@ class RunCheckpointer(Checkpointer):
         state = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         if not self.save_to_disk:
             return
-        save_checkpoint({"model": self.model.state_dict(), **self.metadata, **state}, self.path(name))
+        save_checkpoint({"model": (model or self.model).state_dict(), **self.metadata, **state}, self.path(name))
         if resumable:
             self.tag_last_checkpoint(self.path(name).name)
 

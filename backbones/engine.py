@@ -38,7 +38,8 @@ def add_engine_config(cfg: CfgNode) -> None:
     cfg.SOLVER.SCALE_LR_FROM_BATCH = 0
     # How many of the checkpoints on the way stay, beside model_best.pth and model_final.pth; 0 for all.
     cfg.SOLVER.CHECKPOINTS_KEPT = 0
-    # Exponential moving average of the weights, evaluated beside them and saved; a DECAY of 0 is none.
+    # Exponential moving average of the weights from the end of the warm-up on, evaluated beside them and saved; none
+    # where DECAY is 0.
     cfg.SOLVER.EMA = CfgNode({"DECAY": 0.0, "PERIOD": 1})
     # Keeps the state that is best by this result, such as val/top1_error or bbox/AP, as model_best.pth; "" for none.
     cfg.TEST.BEST_METRIC = ""
@@ -68,6 +69,9 @@ def check_engine(cfg: CfgNode) -> list[str]:
         raise InputError("TEST.PATIENCE: name the metric that should improve, TEST.BEST_METRIC")
     if not 0 <= solver.EMA.DECAY < 1:
         raise InputError(f"SOLVER.EMA.DECAY: {solver.EMA.DECAY} is not from 0 to below 1")
+    for key, period in (("EMA.PERIOD", solver.EMA.PERIOD), ("CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD)):
+        if period < 1:
+            raise InputError(f"SOLVER.{key}: {period} is no number of iterations")
     reference = solver.SCALE_LR_FROM_BATCH
     if not reference:
         return []
@@ -144,12 +148,14 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg
         average = None
         if cfg.SOLVER.EMA.DECAY:
-            average = MovingAverage(self.checkpointer, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.PERIOD)
+            ema = cfg.SOLVER.EMA
+            average = MovingAverage(self.checkpointer, ema.DECAY, ema.PERIOD, start=cfg.SOLVER.WARMUP_ITERS)
         self.evaluation = Evaluation(cfg.TEST.EVAL_PERIOD, lambda: self._evaluate(average))
         found = [hooks.IterationTimer(), ProgressBar(cfg.SOLVER.IMS_PER_BATCH), *self.learning_hooks(), average]
         found += [self.evaluation, *self.evaluation_hooks()]
         if cfg.TEST.BEST_METRIC:
-            found.append(BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE))
+            best = average.averaged.module if average and "_ema/" in cfg.TEST.BEST_METRIC else None
+            found.append(BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE, best))
         if comm.is_main_process():
             # A writer takes the latest value of each metric: none of two evaluations must fall between.
             found.append(hooks.PeriodicWriter(self.build_writers(), min(20, cfg.TEST.EVAL_PERIOD or 20)))

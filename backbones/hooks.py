@@ -6,6 +6,7 @@ What a hook must remember over a resume is in its state dict, which the checkpoi
 from __future__ import annotations
 
 import logging
+import math
 import random
 import signal
 import sys
@@ -75,16 +76,24 @@ class MovingAverage(HookBase):
         checkpointer: of the model that is trained.
         decay: weight of the average at each update.
         period: iterations between two updates.
+        start: until this iteration the average is a copy.
     """
 
-    def __init__(self, checkpointer: RunCheckpointer, decay: float, period: int):
+    def __init__(self, checkpointer: RunCheckpointer, decay: float, period: int, start: int = 0):
         self.checkpointer = checkpointer
         self.model = model = checkpointer.model
         self.period = period
+        self.start = start
         self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def before_train(self):
+        if self.averaged.n_averaged == 0:  # weights from a file have come since
+            self.averaged.module.load_state_dict(self.model.state_dict())
 
     def after_step(self):
         if (self.trainer.iter + 1) % self.period == 0:
+            if self.trainer.iter < self.start:
+                self.averaged.n_averaged.zero_()
             self.averaged.update_parameters(self.model)
         if self.trainer.iter + 1 >= self.trainer.max_iter:
             self.checkpointer.save_model(self.averaged.module, "model_ema")
@@ -167,16 +176,22 @@ class BestCheckpoint(HookBase):
         checkpointer: writes it.
         metric: "data set/metric" of the results; one that ends in "error" or "loss" is better when lower.
         patience: evaluations without improvement before the run ends; 0 for never.
+        model: whose parameters are kept, where they are not those that are trained.
     """
 
-    def __init__(self, checkpointer: RunCheckpointer, metric: str, patience: int):
+    def __init__(self, checkpointer: RunCheckpointer, metric: str, patience: int, model: nn.Module | None = None):
         self.checkpointer = checkpointer
+        self.model = model
         self.metric = metric
         self.patience = patience
         self.sign = -1 if metric.endswith(("error", "loss")) else 1
         self.best: float | None = None
         self.best_iter = -1
         self.stale = 0
+
+    def before_train(self):
+        if self.patience and self.stale >= self.patience:  # decided, and killed before the end
+            self.trainer.max_iter = min(self.trainer.max_iter, self.trainer.start_iter + 1)
 
     def after_step(self):
         results = self.trainer.fresh_results
@@ -185,14 +200,15 @@ class BestCheckpoint(HookBase):
         if self.metric not in results:
             raise InputError(f"TEST.BEST_METRIC: {self.metric} is none of {', '.join(sorted(results))}")
         value = results[self.metric]
-        if self.best is None or self.sign * value > self.sign * self.best:
+        better = self.best is None or self.sign * value > self.sign * self.best
+        if better and not math.isnan(value):
             self.best, self.best_iter, self.stale = value, self.trainer.iter, 0
-            self.checkpointer.save("model_best", resumable=False)
+            self.checkpointer.save("model_best", resumable=False, model=self.model)
             return
         self.stale += 1
         if self.patience and self.stale == self.patience and self.trainer.iter + 2 < self.trainer.max_iter:
             log.info(
-                "%s has not improved on %.4g of iteration %d for %d evaluations: stopping",
+                "%s has not improved on %s of iteration %d for %d evaluations: stopping",
                 self.metric,
                 self.best,
                 self.best_iter,

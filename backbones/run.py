@@ -7,7 +7,9 @@ import difflib
 import errno
 import itertools
 import logging
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -143,10 +145,14 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
         InputError: --num-gpus is more than there are.
     """
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        gpu = torch.cuda.is_available()
-        if gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=30))
+        gpus, local_rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+        if gpus:
+            if local_rank >= gpus:
+                raise InputError(
+                    f"--nproc-per-node: more processes than the {gpus} GPUs; CUDA_VISIBLE_DEVICES= hides them"
+                )
+            torch.cuda.set_device(local_rank)
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=30))
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         try:
             main(args)
@@ -155,6 +161,8 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
         return
     if args.num_gpus > torch.cuda.device_count():
         raise InputError(f"--num-gpus: {args.num_gpus} asked for, {torch.cuda.device_count()} found")
+    if args.num_gpus > 1:  # the processes save and leave; this one waits for them
+        signal.signal(signal.SIGTERM, lambda *_: [p.terminate() for p in multiprocessing.active_children()])
     launch(main, max(args.num_gpus, 1), args.num_machines, args.machine_rank, args.dist_url, args=(args,))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
+import itertools
+import multiprocessing.util
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +102,6 @@ def _start_worker(_worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-@atexit.register  # later than multiprocessing's own, so earlier at exit: that one would wait for those that ignore it
 def _end_workers() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in multiprocessing.active_children():
@@ -111,6 +110,8 @@ def _end_workers() -> None:
 
 
 def _options(cfg: CfgNode) -> dict:
+    # At exit multiprocessing asks workers to end by SIGTERM and waits; what is registered so comes before.
+    multiprocessing.util.Finalize(None, _end_workers, exitpriority=10)
     # A generator of its own: the loader draws from it when it starts, which a resumed run does more often.
     return {
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
@@ -144,6 +145,8 @@ def prepare_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
         return
     if comm.is_main_process():
         fitted = normalise.from_state(weights.normalisation, weights.path) if weights else _fit(cfg)
+        if isinstance(fitted, normalise.Whitening) and len(fitted.mean) != 3 * c.RESIZE**2:
+            raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is not the size of the images that zca was fitted on")
         Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
         save_checkpoint(fitted.state(), Path(cfg.OUTPUT_DIR) / _NORMALISATION)
     comm.synchronize()
@@ -152,12 +155,13 @@ def prepare_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
 def _fit(cfg: CfgNode) -> normalise.Fitted:
     images, example = open_split(cfg, "train"), Example(centre_transform(cfg))
     if isinstance(images, Shards):
-        loader = DataLoader(ValShards(images, example), 100, **_options(cfg))
-    else:
-        every = -(-len(images) // _FIT_AT_MOST)
-        sampler = [(0, i) for i in range(0, len(images), every)]
-        data = TrainingImages(images, example, cfg.SEED)
-        loader = DataLoader(data, 100, sampler=sampler, collate_fn=collate, **_options(cfg))
+        transform = centre_transform(cfg)
+        good = (transform(image)[None] for image, _ in itertools.islice(images.good(), _FIT_AT_MOST))
+        return normalise.fit(cfg.CLASSIFICATION.NORMALISE, progress(good, desc="fit", leave=False))
+    every = -(-len(images) // _FIT_AT_MOST)
+    sampler = [(0, i) for i in range(0, len(images), every)]
+    data = TrainingImages(images, example, cfg.SEED)
+    loader = DataLoader(data, 100, sampler=sampler, collate_fn=collate, **_options(cfg))
     batches: Iterator[Tensor] = (batch["image"] for batch in progress(loader, desc="fit", leave=False))
     return normalise.fit(cfg.CLASSIFICATION.NORMALISE, batches)
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from backbones.errors import InputError
-from classification.images import BadImage, LabelledImages
+from classification.images import IN_A_ROW, BadImage, LabelledImages
 
 import numpy as np
 import torch
@@ -59,8 +59,6 @@ class TrainingImages(Dataset):
         seed: of the augmentation.
     """
 
-    IN_A_ROW = 10
-
     def __init__(self, images: LabelledImages, example: Example, seed: int):
         self.images = images
         self.example = example
@@ -69,7 +67,7 @@ class TrainingImages(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict:
         position, index = key
         bad = []
-        for attempt in range(self.IN_A_ROW):
+        for attempt in range(IN_A_ROW):
             try:
                 image, label = self.images.load((index + attempt) % len(self.images))
             except BadImage as e:

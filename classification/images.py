@@ -18,6 +18,9 @@ from torchvision.datasets import ImageFolder
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+# So many images that cannot be decoded, one after the other, are no accident.
+IN_A_ROW = 10
+
 
 class BadImage(InputError):
     """An image cannot be decoded."""

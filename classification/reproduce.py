@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -105,6 +106,8 @@ def run(
         folder = entry.folder(output)
         if not (folder / "results.json").is_file():
             resume = ["--resume"] if (folder / "last_checkpoint").is_file() else []
+            if not resume and folder.is_dir():  # killed before its first checkpoint
+                shutil.rmtree(folder)
             finished = _call(command(entry, resume, ["OUTPUT_DIR", folder]), deadline)
             if not finished or not (folder / "results.json").is_file():  # someone else may have stopped it too
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import re
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backbones.errors import InputError
-from classification.images import BadImage, decode
+from classification.images import IN_A_ROW, BadImage, decode
 
 import braceexpand
 import webdataset
@@ -79,6 +80,12 @@ class Shards:
         except (tarfile.TarError, OSError, ValueError) as e:
             raise InputError(f"CLASSIFICATION.SHARDS: cannot be read ({' '.join(str(e).split())})") from e
 
+    def good(self) -> Iterator[tuple[Tensor, int]]:
+        """All images that can be decoded, with their labels, in order."""
+        for sample in self.read(self.urls):
+            with contextlib.suppress(BadImage):
+                yield self.decode(sample)
+
     def decode(self, sample: dict) -> tuple[Tensor, int]:
         """A sample -> image, (3, H, W) uint8 RGB, and label.
 
@@ -139,16 +146,25 @@ class TrainingShards(IterableDataset):
                 image, label = self.shards.decode(sample)
             except BadImage as e:
                 bad.append(str(e))
+                if len(bad) == IN_A_ROW:
+                    raise InputError(f"{IN_A_ROW} images in a row cannot be decoded, the last: {e}") from e
                 continue
-            yield self.example(image, label, (self.seed, stream, position)) | {"bad": bad}
-            bad = []
+            # The next good one stands in for a bad one, so that places in the stream stay what they are.
+            for place in range(position - len(bad), position + 1):
+                yield self.example(image, label, (self.seed, stream, place)) | {"bad": bad}
+                bad = []
 
     def _endless(self, stream: int, streams: int) -> Iterator[dict]:
         for epoch in itertools.count():
             order = random.Random(f"{self.seed} {epoch}")
             urls = order.sample(self.shards.urls, len(self.shards.urls))[stream::streams]
             within = random.Random(f"{self.seed} {epoch} {stream}")
-            yield from webdataset.shuffle(_BUFFER, initial=_BUFFER, rng=within)(self.shards.read(urls))
+            empty = True
+            for sample in webdataset.shuffle(_BUFFER, initial=_BUFFER, rng=within)(self.shards.read(urls)):
+                empty = False
+                yield sample
+            if empty:
+                raise InputError(f"CLASSIFICATION.SHARDS: {', '.join(urls[:3])}: hold no images")
 
 
 class ValShards(IterableDataset):

@@ -61,12 +61,23 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]
     c = cfg.CLASSIFICATION
     spec = get_spec(c.ARCH)
     c.ARCH = spec.name
-    check_transforms(cfg)
     lines = check_engine(cfg)
+    if cfg.SEED < 0:
+        cfg.SEED = comm.shared_random_seed() % 2**31
+        lines.append(f"SEED {cfg.SEED}, drawn; --resume must be given it")
+    check_transforms(cfg)
     if c.NORM not in _NORMS:
         raise InputError(f"CLASSIFICATION.NORM: {c.NORM!r} is none of {', '.join(_NORMS)}")
     if c.NORM == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
         raise InputError("CLASSIFICATION.NORM: SyncBN needs GPUs; on CPUs take naiveSyncBN")
+    if c.NORM == "naiveSyncBN" and cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "bfloat16":
+        raise InputError("CLASSIFICATION.NORM: naiveSyncBN loses its variance in bfloat16; take float16 or SyncBN")
+    if c.COMPILE and c.CHECKPOINT_ACTIVATIONS:
+        raise InputError("CLASSIFICATION.COMPILE: does not go with CHECKPOINT_ACTIVATIONS; choose one")
+    if cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU and (
+        c.WARMUP_UNTIL_ERROR or c.WARMUP_EPOCHS or cfg.SOLVER.WARMUP_ITERS or c.PLATEAU_PATIENCE < 1
+    ):
+        raise InputError(f"SOLVER.LR_SCHEDULER_NAME: {PLATEAU} has no warm-up, and a PLATEAU_PATIENCE of 1 or more")
     if c.TEST.VIEWS == "dense" and not isinstance(spec, ArchSpec):
         raise InputError(f"CLASSIFICATION.TEST.VIEWS: {spec.name} has no fully convolutional form here; use crop")
     if eval_only and not cfg.MODEL.WEIGHTS:
@@ -138,7 +149,9 @@ class ClassificationTrainer(Trainer):
     def build_lr_scheduler(cls, cfg, optimizer):
         if cfg.SOLVER.LR_SCHEDULER_NAME != PLATEAU:
             return super().build_lr_scheduler(cfg, optimizer)
-        return ReduceLROnPlateau(optimizer, factor=cfg.SOLVER.GAMMA, patience=cfg.CLASSIFICATION.PLATEAU_PATIENCE)
+        return ReduceLROnPlateau(
+            optimizer, factor=cfg.SOLVER.GAMMA, patience=cfg.CLASSIFICATION.PLATEAU_PATIENCE - 1, threshold=0
+        )
 
     def learning_hooks(self) -> list:
         cfg, c = self.cfg, self.cfg.CLASSIFICATION

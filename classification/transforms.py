@@ -51,6 +51,10 @@ def check_transforms(cfg: CfgNode) -> None:
     ):
         if value not in known:
             raise InputError(f"CLASSIFICATION.{key}: {value!r} is none of {', '.join(known)}")
+    if c.NORMALISE == "zca" and (c.COLOUR != "none" or c.TRIVIAL_AUGMENT or c.SIZE != c.RESIZE):
+        raise InputError(
+            "CLASSIFICATION.NORMALISE: zca whitens the whole image: COLOUR none, no TRIVIAL_AUGMENT, SIZE = RESIZE"
+        )
     test = c.TEST.SIZE or c.SIZE
     if c.TEST.VIEWS != "dense" and test > c.RESIZE:
         raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is less than the {test} of the test crop")

@@ -233,6 +233,29 @@ def test_shards_go_on_from_any_batch(shards, workers):
         assert all(torch.equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
 
 
+@pytest.mark.parametrize("start", range(1, 6))
+def test_a_bad_image_in_a_shard_does_not_move_the_others(shards, start):
+    with tarfile.open(shards[0] / "train-01.tar", "a") as archive:
+        add(archive, "9999.png", b"no image")
+        add(archive, "9999.cls", b"0")
+    cfg = make_cfg(shards[0], *shards[1])
+    whole = [batch["image"] for batch, _ in zip(build_train_loader(cfg), range(10), strict=False)]
+    rest = [batch["image"] for batch, _ in zip(build_train_loader(cfg, start), range(10 - start), strict=False)]
+    assert all(torch.equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
+
+
+def test_shards_of_bad_images_alone_end_the_run(shards):
+    (shards[0] / "classes.txt").write_text("even\n")  # every odd one has no class
+    cfg = make_cfg(shards[0], *shards[1], "CLASSIFICATION.MAX_BAD_IMAGES", 5)
+    with pytest.raises(InputError, match="more than CLASSIFICATION"):
+        list(zip(build_train_loader(cfg), range(40), strict=False))
+    with tarfile.open(shards[0] / "empty.tar", "w"):
+        pass
+    opts = ["CLASSIFICATION.SHARDS.TRAIN", "empty.tar", "CLASSIFICATION.SHARDS.TRAIN_IMAGES", 5]
+    with pytest.raises(InputError, match="hold no images"):
+        next(iter(build_train_loader(make_cfg(shards[0], *shards[1], *opts))))
+
+
 def test_shards_that_cannot_be_read_are_named(shards):
     folder, opts = shards
     for key, value, message in (

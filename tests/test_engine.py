@@ -224,6 +224,8 @@ def test_precise_statistics_are_those_of_the_training_set(make_cfg):
         (["SOLVER.IMS_PER_BATCH", 9, "SOLVER.ACCUMULATE", 2], "9 is no multiple of 1 processes x 2 parts"),
         (["TEST.PATIENCE", 3, "TEST.BEST_METRIC", ""], "TEST.PATIENCE: name the metric"),
         (["SOLVER.EMA.DECAY", 1.0], "SOLVER.EMA.DECAY: 1.0 is not from 0 to below 1"),
+        (["SOLVER.EMA.PERIOD", 0], "SOLVER.EMA.PERIOD: 0 is no number of iterations"),
+        (["SOLVER.CHECKPOINT_PERIOD", 0], "SOLVER.CHECKPOINT_PERIOD: 0 is no number of iterations"),
     ],
 )
 def test_keys_that_cannot_be_used_are_named(opts, message):
@@ -231,6 +233,33 @@ def test_keys_that_cannot_be_used_are_named(opts, message):
     cfg.merge_from_list(opts)
     with pytest.raises(InputError, match=message):
         check_engine(cfg)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["COMPILE", True, "CHECKPOINT_ACTIVATIONS", True], "does not go with CHECKPOINT_ACTIVATIONS"),
+        (["WARMUP_UNTIL_ERROR", 80.0, "SOLVER.LR_SCHEDULER_NAME", "ReduceLROnPlateau"], "has no warm-up"),
+        (["NORM", "naiveSyncBN", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16"], "loses its variance"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_named(make_cfg, opts, message):
+    opts = [f"CLASSIFICATION.{o}" if str(o).isupper() and "." not in str(o) else o for o in opts]
+    with pytest.raises(InputError, match=message):
+        make_cfg(*opts)
+
+
+def test_a_drawn_seed_is_written_down(make_cfg):
+    cfg = make_cfg()
+    cfg.SEED = -1
+    (line,) = prepare(cfg, eval_only=False)
+    assert cfg.SEED >= 0 and line.startswith(f"SEED {cfg.SEED}, drawn")
+
+
+def test_the_best_averaged_weights_can_be_kept(make_cfg, tmp_path):
+    trained(make_cfg("SOLVER.EMA.DECAY", 0.9, "TEST.BEST_METRIC", "val_ema/top1_error", "CLASSIFICATION.EPOCHS", 1))
+    best, average = (read_checkpoint(tmp_path / f"model_{name}.pth")["model"] for name in ("best", "ema"))
+    assert all(torch.equal(value, average[name]) for name, value in best.items())
 
 
 def test_norms_that_cannot_be_used_are_named(make_cfg):

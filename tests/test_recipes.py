@@ -182,7 +182,7 @@ def test_warm_up_lasts_until_the_training_error_is_low():
 
 
 def test_the_learning_rate_falls_when_the_error_does_not():
-    cfg = load("imagenet_resnet.yaml", "CLASSIFICATION.PLATEAU_PATIENCE", "1", images=IMAGENET)
+    cfg = load("imagenet_resnet.yaml", "CLASSIFICATION.PLATEAU_PATIENCE", "2", images=IMAGENET)
     assert cfg.SOLVER.MAX_ITER == 600_000 and cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], cfg.SOLVER.BASE_LR)
     hook = PlateauSteps(ClassificationTrainer.build_lr_scheduler(cfg, optimizer), "val/top1_error")

@@ -23,7 +23,7 @@ RUN += [
     "SOLVER.LR_SCHEDULER_NAME",
     "ReduceLROnPlateau",
     "CLASSIFICATION.PLATEAU_PATIENCE",
-    "0",
+    "1",
     "SOLVER.BASE_LR",
     "0.05",
 ]
