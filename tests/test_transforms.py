@@ -110,7 +110,7 @@ def test_unknown_names_are_refused():
     for key, value in (("CROP", "padd"), ("COLOUR", "rgb"), ("TEST.VIEWS", "12crop")):
         with pytest.raises(InputError, match=f"CLASSIFICATION.{key}: '{value}' is none of"):
             check_transforms(make_cfg(f"CLASSIFICATION.{key}", value))
-    with pytest.raises(InputError, match="zca goes with COLOUR none"):
+    with pytest.raises(InputError, match="zca whitens the whole image"):
         check_transforms(make_cfg(*keys(NORMALISE="zca", COLOUR="pca", SIZE=32, RESIZE=32)))
     with pytest.raises(InputError, match="256 is less than the 320"):
         check_transforms(make_cfg("CLASSIFICATION.TEST.SIZE", 320))
