@@ -7,15 +7,8 @@ import weakref
 
 from backbones.checkpointer import RunCheckpointer
 from backbones.errors import InputError
-from backbones.hooks import (
-    BestCheckpoint,
-    Evaluation,
-    MovingAverage,
-    ProgressBar,
-    RandomState,
-    Saver,
-    StopTraining,
-)
+from backbones.hooks import BestCheckpoint, Evaluation, MovingAverage, ProgressBar
+from backbones.resume import RandomState, Saver, StopTraining
 from backbones.step import PRECISIONS, Step
 
 import torch

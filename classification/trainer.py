@@ -8,30 +8,21 @@ import logging
 from pathlib import Path
 
 from backbones.catalogue import get_spec
-from backbones.checkpointer import check_same_run, last_checkpoint
-from backbones.engine import Trainer, check_engine
+from backbones.engine import Trainer
 from backbones.errors import InputError
 from backbones.hooks import PreciseStatistics, progress
 from backbones.loading import load_state
 from backbones.networks import build_network
-from backbones.spec import ArchSpec
-from backbones.weights import Weights, check_arch, read_weights, take_preprocessing
+from backbones.weights import check_arch, read_weights
 from classification.curve import draw_curve
-from classification.data import (
-    build_train_loader,
-    build_val_loader,
-    class_names,
-    prepare_normalisation,
-    read_normalisation,
-)
+from classification.data import build_train_loader, build_val_loader, read_normalisation
 from classification.datasets import open_split
 from classification.evaluator import ErrorEvaluator
 from classification.images import LabelledImages
 from classification.model import Classifier
 from classification.normalise import PixelMean
 from classification.published import compare
-from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError, set_iterations
-from classification.transforms import check_transforms
+from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError
 from classification.views import Crops, Dense
 
 import torch
@@ -45,75 +36,9 @@ from torchvision.transforms import v2
 
 log = logging.getLogger("residet")
 
-_NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm, "naiveSyncBN": NaiveSyncBatchNorm}
-_NORMS["GN"] = functools.partial(get_norm, "GN")
-
-
-def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]:
-    """Checks what comes from outside before a run starts, and fills what follows from it into cfg.
-
-    Returns:
-        lines on what was changed, for the log.
-
-    Raises:
-        InputError: arch, data, weights or a key cannot be used; the message says what and how to mend it.
-    """
-    c = cfg.CLASSIFICATION
-    spec = get_spec(c.ARCH)
-    c.ARCH = spec.name
-    lines = check_engine(cfg)
-    if cfg.SEED < 0:
-        cfg.SEED = comm.shared_random_seed() % 2**31
-        lines.append(f"SEED {cfg.SEED}, drawn; --resume must be given it")
-    check_transforms(cfg)
-    if c.NORM not in _NORMS:
-        raise InputError(f"CLASSIFICATION.NORM: {c.NORM!r} is none of {', '.join(_NORMS)}")
-    if c.NORM == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
-        raise InputError("CLASSIFICATION.NORM: SyncBN needs GPUs; on CPUs take naiveSyncBN")
-    if c.NORM == "naiveSyncBN" and cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "bfloat16":
-        raise InputError("CLASSIFICATION.NORM: naiveSyncBN loses its variance in bfloat16; take float16 or SyncBN")
-    if c.COMPILE and c.CHECKPOINT_ACTIVATIONS:
-        raise InputError("CLASSIFICATION.COMPILE: does not go with CHECKPOINT_ACTIVATIONS; choose one")
-    if cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU and (
-        c.WARMUP_UNTIL_ERROR or c.WARMUP_EPOCHS or cfg.SOLVER.WARMUP_ITERS or c.PLATEAU_PATIENCE < 1
-    ):
-        raise InputError(f"SOLVER.LR_SCHEDULER_NAME: {PLATEAU} has no warm-up, and a PLATEAU_PATIENCE of 1 or more")
-    if c.TEST.VIEWS == "dense" and not isinstance(spec, ArchSpec):
-        raise InputError(f"CLASSIFICATION.TEST.VIEWS: {spec.name} has no fully convolutional form here; use crop")
-    if eval_only and not cfg.MODEL.WEIGHTS:
-        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
-    source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
-    weights = read_weights(source) if source else None
-    c.CLASSES = ()  # a config that a run has left names those of its data
-    c.CLASSES = class_names(cfg, eval_only=eval_only)
-    if weights:
-        take_preprocessing(cfg, weights)
-        if cfg.INPUT.FORMAT != "RGB":
-            raise InputError(f"INPUT.FORMAT: pretraining reads RGB, here it is {cfg.INPUT.FORMAT}; use weights for RGB")
-        if eval_only:
-            _take_classes(cfg, weights)
-    if not eval_only:
-        set_iterations(cfg, len(open_split(cfg, "train")))
-    prepare_normalisation(cfg, weights)
-    if resume:
-        check_same_run(cfg, ClassificationTrainer.metadata(cfg))
-    return lines
-
-
-def _take_classes(cfg: CfgNode, weights: Weights) -> None:
-    """Labels by the checkpoint's classes; the data may have a part of them."""
-    found = tuple(cfg.CLASSIFICATION.CLASSES)
-    if weights.classes in (None, found):
-        return
-    unknown = sorted(set(found) - set(weights.classes))
-    if unknown:
-        raise InputError(
-            f"{weights.path}: knows {len(weights.classes)} classes, not these {len(unknown)} of the data's "
-            f"{len(found)}: {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}"
-        )
-    if cfg.CLASSIFICATION.DATASET != "folder":
-        raise InputError(f"{weights.path}: its classes are in another order than those of {cfg.CLASSIFICATION.DATASET}")
-    cfg.CLASSIFICATION.CLASSES = weights.classes
+# Values of CLASSIFICATION.NORM.
+NORMS = {"BN": nn.BatchNorm2d, "SyncBN": nn.SyncBatchNorm, "naiveSyncBN": NaiveSyncBatchNorm}
+NORMS["GN"] = functools.partial(get_norm, "GN")
 
 
 class ClassificationTrainer(Trainer):
@@ -122,7 +47,7 @@ class ClassificationTrainer(Trainer):
     @classmethod
     def build_model(cls, cfg) -> Classifier:
         c = cfg.CLASSIFICATION
-        norm = {} if c.NORM == "BN" else {"norm": _NORMS[c.NORM]}
+        norm = {} if c.NORM == "BN" else {"norm": NORMS[c.NORM]}
         network = build_network(
             get_spec(c.ARCH),
             len(c.CLASSES),

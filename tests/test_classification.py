@@ -13,7 +13,8 @@ from classification.datasets import open_split
 from classification.evaluator import ErrorEvaluator
 from classification.layer_response import layer_responses
 from classification.model import Classifier
-from classification.trainer import ClassificationTrainer, prepare
+from classification.prepare import prepare
+from classification.trainer import ClassificationTrainer
 
 import pytest
 import torch

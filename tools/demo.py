@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import classification.config
+import classification.prepare
 import classification.trainer
 import detection.config
 import detection.trainer
@@ -26,7 +27,7 @@ def pretrain(args, crops, output):
     merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(output)])
     cfg.CLASSIFICATION.DATA = str(crops)
     choose_device(cfg)
-    classification.trainer.prepare(cfg, eval_only=False)
+    classification.prepare.prepare(cfg, eval_only=False)
     cfg.freeze()
     start_log(cfg, args, "1/3 pretrain resnet18 on the crops")
     classification.trainer.train(cfg)

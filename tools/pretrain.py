@@ -22,8 +22,9 @@ from backbones.run import (
     start_log,
 )
 from classification.config import default_config
+from classification.prepare import prepare
 from classification.scan import scan
-from classification.trainer import evaluate, prepare, train
+from classification.trainer import evaluate, train
 
 log = logging.getLogger("residet")
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "imagenet.yaml"
