@@ -1,6 +1,7 @@
 """WebDataset shards: every image once, from any batch on, and what cannot be read."""
 
 import json
+import os
 import tarfile
 
 from backbones.errors import InputError
@@ -102,3 +103,20 @@ def test_shards_are_scanned_and_trained_on(shards, tmp_path):
     done = pretrain(*args, *tiny, "CLASSIFICATION.EPOCHS", 1, "SOLVER.IMS_PER_BATCH", 8)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "results.json").read_text())["images"] == 7
+
+
+def test_shards_in_object_storage_come_through_its_own_command(shards, monkeypatch):
+    """An `aws` that takes the objects of a bucket from a folder."""
+    folder, opts = shards
+    command = folder / "bin" / "aws"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\n[ "$1 $2 $4" = "s3 cp -" ] && cat "{folder}/${{3##*/}}"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+    sizes = ["CLASSIFICATION.SHARDS.TRAIN_IMAGES", 32, "CLASSIFICATION.SHARDS.VAL_IMAGES", 7]
+    local, remote = make_cfg(folder, *opts), make_cfg("s3://bucket/images", *opts, *sizes)
+    for a, b in zip(build_val_loader(local), build_val_loader(remote), strict=True):
+        assert torch.equal(a["image"], b["image"])
+    cut = make_cfg("s3://bucket/images", *opts, *sizes, "CLASSIFICATION.SHARDS.VAL", "none.tar")
+    with pytest.raises(InputError, match="cannot be read"):
+        list(build_val_loader(cut))
