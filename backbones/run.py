@@ -152,7 +152,12 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
                     f"--nproc-per-node: more processes than the {gpus} GPUs; CUDA_VISIBLE_DEVICES= hides them"
                 )
             torch.cuda.set_device(local_rank)
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=30))
+        # torchrun serves one store to all its restarts: the addresses of failed processes must not be read again.
+        wait = timedelta(minutes=30)
+        store, rank, world_size = next(torch.distributed.rendezvous("env://", timeout=wait))
+        store = torch.distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=wait)
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         try:
             main(args)
