@@ -112,9 +112,6 @@ def pid_of_rank_1(parent):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "RESIDET_ELASTIC" not in os.environ, reason="gloo hangs now and then after a restart; run it by hand"
-)
 def test_a_killed_rank_restarts_the_job_which_finishes(shapes, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert torchrun(shapes, whole, 0).wait(timeout=300) == 0
