@@ -65,13 +65,17 @@ def check_engine(cfg: CfgNode) -> list[str]:
     for key, period in (("EMA.PERIOD", solver.EMA.PERIOD), ("CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD)):
         if period < 1:
             raise InputError(f"SOLVER.{key}: {period} is no number of iterations")
+    lines = []
+    if cfg.SEED < 0:
+        cfg.SEED = comm.shared_random_seed() % 2**31
+        lines.append(f"SEED {cfg.SEED}, drawn; --resume must be given it")
     reference = solver.SCALE_LR_FROM_BATCH
     if not reference:
-        return []
+        return lines
     before, batch = solver.BASE_LR, solver.IMS_PER_BATCH
     solver.BASE_LR = before * batch / reference
     solver.SCALE_LR_FROM_BATCH = 0  # done: the config that the run leaves behind would scale again
-    return [f"learning rate {before:g} scaled to {solver.BASE_LR:g}: a batch of {batch}, not {reference}"]
+    return [*lines, f"learning rate {before:g} scaled to {solver.BASE_LR:g}: a batch of {batch}, not {reference}"]
 
 
 class Trainer(DefaultTrainer):

@@ -49,9 +49,14 @@ def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
             hint = f"; did you mean {path.parent / near[0]}?" if near else ""
             raise InputError(f"{config_file}: no such config{hint}")
         _merge(cfg, lambda: cfg.merge_from_file(config_file, allow_unsafe=False), config_file)
+    merge_options(cfg, opts, "command line")
+
+
+def merge_options(cfg: CfgNode, opts: list, source: str) -> None:
+    """Merges KEY, VALUE, … into cfg. Raises InputError as `merge_config`."""
     if len(opts) % 2:
-        raise InputError(f"overrides are KEY VALUE pairs, {opts[-1]!r} has no partner")
-    _merge(cfg, lambda: cfg.merge_from_list(opts), "command line")
+        raise InputError(f"{source}: overrides are KEY VALUE pairs, {opts[-1]!r} has no partner")
+    _merge(cfg, lambda: cfg.merge_from_list(opts), source)
 
 
 def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
@@ -92,25 +97,34 @@ def check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     folder = Path(cfg.OUTPUT_DIR)
     if args.eval_only:
-        if _traces(folder):
-            cfg.OUTPUT_DIR = next(str(path) for i in itertools.count(1) if not _traces(path := folder / f"eval-{i}"))
+        if traces(folder):
+            cfg.OUTPUT_DIR = next(str(path) for i in itertools.count(1) if not traces(path := folder / f"eval-{i}"))
         return
-    traces = _traces(folder)
+    found = traces(folder)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
-        args.resume = "last_checkpoint" in traces
+        args.resume = "last_checkpoint" in found
         return
-    resumable = "last_checkpoint" in traces
+    resumable = "last_checkpoint" in found
     if args.resume and not resumable:
         raise InputError(f"--resume: {folder} holds no checkpoint to resume; check OUTPUT_DIR or leave --resume out")
-    if traces and not args.resume:
+    if found and not args.resume:
         way_out = "give --resume or another folder" if resumable else "remove it or name another folder"
-        raise InputError(f"OUTPUT_DIR: {folder} holds another run ({', '.join(traces)}); {way_out}")
+        raise InputError(f"OUTPUT_DIR: {folder} holds another run ({', '.join(found)}); {way_out}")
 
 
-def _traces(folder: Path) -> list[str]:
+def traces(folder: Path) -> list[str]:
     """Names of the files that only a run leaves which got somewhere; empty ones are of one that failed at its start."""
     files = [folder / "last_checkpoint", folder / "results.json", folder / "metrics.json", *folder.glob("model*.pth")]
     return [path.name for path in files if path.is_file() and path.stat().st_size]
+
+
+def write_config(cfg: CfgNode) -> None:
+    """Leaves the whole config in OUTPUT_DIR/config.yaml."""
+    path = Path(cfg.OUTPUT_DIR, "config.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(cfg.dump())
+    partial.replace(path)
 
 
 def start_log(cfg: CfgNode, args: argparse.Namespace, title: str) -> None:
@@ -119,9 +133,7 @@ def start_log(cfg: CfgNode, args: argparse.Namespace, title: str) -> None:
     rank = comm.get_rank()
     output.mkdir(parents=True, exist_ok=True)
     if comm.is_main_process():
-        partial = output / "config.yaml.partial"
-        partial.write_text(cfg.dump())
-        partial.replace(output / "config.yaml")
+        write_config(cfg)
 
     file = logging.FileHandler(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
     file.setFormatter(logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing.util
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from backbones.data import PositionSampler, loader_options
 from backbones.errors import InputError
 from backbones.files import read_checkpoint, save_checkpoint
 from backbones.hooks import progress
 from backbones.weights import Weights
 from classification import normalise
 from classification.datasets import class_list, open_split
-from classification.examples import Example, GoodImages, PositionSampler, TrainingImages, ValImages, collate
+from classification.examples import Example, GoodImages, TrainingImages, ValImages, collate
 from classification.images import LabelledImages
 from classification.shards import Shards, TrainingShards, ValShards
 from classification.transforms import centre_transform, train_transform, val_transform
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.data.samplers import InferenceSampler
+from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -52,7 +50,7 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> GoodImages:
     parts = cfg.SOLVER.ACCUMULATE
     batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // parts
     images, fitted = open_split(cfg, "train"), read_normalisation(cfg)
-    options = _options(cfg) | {"collate_fn": collate}
+    options = loader_options(cfg) | {"collate_fn": collate}
     if isinstance(images, Shards):
         example = Example(train_transform(cfg, fitted))
         data = TrainingShards(images, example, cfg.SEED, start_iter * parts, batch)
@@ -60,7 +58,7 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> GoodImages:
     else:
         images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
         data = TrainingImages(images, Example(train_transform(cfg, fitted)), cfg.SEED)
-        sampler = PositionSampler(len(images), cfg.SEED, start_iter * parts * batch)
+        sampler = PositionSampler(TrainingSampler(len(images), seed=cfg.SEED), start_iter * parts * batch)
         loader = DataLoader(data, batch, sampler=sampler, drop_last=True, **options)
     return GoodImages(loader, cfg.CLASSIFICATION.MAX_BAD_IMAGES)
 
@@ -76,11 +74,11 @@ def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> Da
     batch = 1 if cfg.CLASSIFICATION.TEST.VIEWS == "dense" else cfg.SOLVER.IMS_PER_BATCH
     batch = max(batch // comm.get_world_size() // cfg.SOLVER.ACCUMULATE, 1)
     if isinstance(images, Shards):
-        loader = DataLoader(ValShards(images, Example(val_transform(cfg, fitted))), batch, **_options(cfg))
+        loader = DataLoader(ValShards(images, Example(val_transform(cfg, fitted))), batch, **loader_options(cfg))
         return Sized(loader, -(-len(images) // batch // comm.get_world_size()))
     images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
     data = ValImages(images, Example(val_transform(cfg, fitted)))
-    return DataLoader(data, batch, sampler=InferenceSampler(len(data)), **_options(cfg))
+    return DataLoader(data, batch, sampler=InferenceSampler(len(data)), **loader_options(cfg))
 
 
 class Sized:
@@ -95,30 +93,6 @@ class Sized:
 
     def __len__(self) -> int:
         return self.length
-
-
-def _start_worker(_worker: int) -> None:
-    # A pre-empted job's signal reaches every process of its group; the run needs its workers until it has saved.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _end_workers() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
-
-
-def _options(cfg: CfgNode) -> dict:
-    # At exit multiprocessing asks workers to end by SIGTERM and waits; what is registered so comes before.
-    multiprocessing.util.Finalize(None, _end_workers, exitpriority=10)
-    # A generator of its own: the loader draws from it when it starts, which a resumed run does more often.
-    return {
-        "num_workers": cfg.DATALOADER.NUM_WORKERS,
-        "worker_init_fn": _start_worker,
-        "generator": torch.Generator(),
-        "pin_memory": torch.device(cfg.MODEL.DEVICE).type == "cuda",
-    }
 
 
 def _whitened(images: LabelledImages, fitted: normalise.Fitted | None, size: int):
@@ -161,7 +135,7 @@ def _fit(cfg: CfgNode) -> normalise.Fitted:
     every = -(-len(images) // _FIT_AT_MOST)
     sampler = [(0, i) for i in range(0, len(images), every)]
     data = TrainingImages(images, example, cfg.SEED)
-    loader = DataLoader(data, 100, sampler=sampler, collate_fn=collate, **_options(cfg))
+    loader = DataLoader(data, 100, sampler=sampler, collate_fn=collate, **loader_options(cfg))
     batches: Iterator[Tensor] = (batch["image"] for batch in progress(loader, desc="fit", leave=False))
     return normalise.fit(cfg.CLASSIFICATION.NORMALISE, batches)
 

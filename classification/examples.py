@@ -7,32 +7,17 @@ the first would have seen, whatever the workers do.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from backbones.data import seeded
 from backbones.errors import InputError
 from classification.images import IN_A_ROW, BadImage, LabelledImages
 
-import numpy as np
-import torch
-from detectron2.data.samplers import TrainingSampler
-from detectron2.utils import comm
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 log = logging.getLogger("residet")
-
-
-@contextlib.contextmanager
-def seeded(numbers: Sequence[int]) -> Iterator[None]:
-    """Within, torch's random numbers on the CPU follow from `numbers` alone."""
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
 
 
 class Example:
@@ -75,18 +60,6 @@ class TrainingImages(Dataset):
                 continue
             return self.example(image, label, (self.seed, position)) | {"bad": bad}
         raise InputError(f"{len(bad)} images in a row cannot be decoded, the last: {bad[-1]}; see them all with --scan")
-
-
-class PositionSampler(Sampler):
-    """A process's share of the endless shuffled stream, from one of its images on, with positions in the stream."""
-
-    def __init__(self, size: int, seed: int, start: int):
-        self.sampler = TrainingSampler(size, seed=seed)
-        self.start = start
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for own, index in enumerate(itertools.islice(self.sampler, self.start, None), self.start):
-            yield own * comm.get_world_size() + comm.get_rank(), index
 
 
 class ValImages(Dataset):

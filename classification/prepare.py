@@ -15,7 +15,6 @@ from classification.trainer import NORMS, ClassificationTrainer
 from classification.transforms import check_transforms
 
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 
 
 def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]:
@@ -30,9 +29,6 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]
     c = cfg.CLASSIFICATION
     c.ARCH = get_spec(c.ARCH).name
     lines = check_engine(cfg)
-    if cfg.SEED < 0:
-        cfg.SEED = comm.shared_random_seed() % 2**31
-        lines.append(f"SEED {cfg.SEED}, drawn; --resume must be given it")
     check_transforms(cfg)
     _check_options(cfg)
     if eval_only and not cfg.MODEL.WEIGHTS:

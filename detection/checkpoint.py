@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from backbones.errors import InputError
 from backbones.loading import load_state
@@ -11,19 +12,20 @@ from backbones.weights import Weights, check_arch, read_weights
 from detection.roi_heads import VGGBoxHead
 
 from detectron2.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 log = logging.getLogger("residet")
 
-# What depends on the number of classes in detectron2's Faster R-CNN and RetinaNet.
-_CLASS_LAYERS = ("box_predictor.", "head.cls_score.")
+# The parts of a detector that a file may lack, or have beyond the model: an RPN alone, a Fast R-CNN on its proposals.
+_PARTS = ("proposal_generator.", "roi_heads.")
 
 
 def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None:
     """Fills `model` from cfg.MODEL.WEIGHTS, strictly.
 
     A classifier fills the backbone, and its last stage a C4 head. A detector fills everything; where its classes are
-    not the data's and the model is to be trained, the layers that depend on them stay as initialised.
+    not the data's and the model is to be trained, the layers that depend on them keep what they know of classes of the
+    same name and are else as initialised, as are an RPN or RoI heads that the file lacks.
 
     Raises:
         InputError: the weights do not fit, or evaluation is wanted of weights that hold no trained detector of the
@@ -32,7 +34,10 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
     weights = read_weights(cfg.MODEL.WEIGHTS)
     check_arch(weights, spec_of_builder(cfg.MODEL.BACKBONE.NAME).name)
     if is_detector(weights):
-        state, skip = weights.state, _new_classes(cfg, model, weights, for_training)
+        state, skip = weights.state, []
+        if for_training:
+            state, skip = _same_parts(model, state)
+        state = transfer_classes(cfg, model, replace(weights, state=state), for_training)
     elif for_training:
         state, skip = _classifier_state(model, weights)
     else:
@@ -68,17 +73,78 @@ def _classifier_state(model: nn.Module, weights: Weights) -> tuple[dict, list[st
     return state, [k for k in model.state_dict() if not k.startswith(filled)]
 
 
-def _new_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_training: bool) -> list[str]:
-    """Names of the layers to leave as initialised, since the weights know other classes."""
-    layers = [k for k in model.state_dict() if any(layer in k for layer in _CLASS_LAYERS)]
-    same = weights.classes == tuple(cfg.DATASETS.CLASSES)
-    if weights.classes is None:
-        same = all(k in weights.state and weights.state[k].shape == model.state_dict()[k].shape for k in layers)
-    if same:
-        return []
-    known = f"{len(weights.classes)} classes {list(weights.classes)}" if weights.classes else "other classes"
-    data = f"{len(cfg.DATASETS.CLASSES)} classes {list(cfg.DATASETS.CLASSES)}"
+def _same_parts(model: nn.Module, state: dict) -> tuple[dict, list[str]]:
+    """The state without parts that the model has not, and the model's names of parts that the state has not."""
+    ours, skip = model.state_dict(), []
+    for part in _PARTS:
+        if not any(k.startswith(part) for k in ours):
+            state = {k: v for k, v in state.items() if not k.startswith(part)}
+        elif not any(k.startswith(part) for k in state):
+            log.info("the weights have no %s: left as initialised", part.rstrip("."))
+            skip += [k for k in ours if k.startswith(part)]
+    return state, skip
+
+
+def transfer_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_training: bool) -> dict:
+    """The state of a detector for the data's classes: rows of classes with the same name, as initialised for others.
+
+    Raises:
+        InputError: its classes are not the data's, and it is to be evaluated.
+    """
+    new, old = tuple(cfg.DATASETS.CLASSES), weights.classes
+    ours = model.state_dict()
+    layers = [k for k in ours if _rows(k) and k in weights.state]
+    if old is None:  # only the shapes can tell
+        old = new if all(weights.state[k].shape == ours[k].shape for k in layers) else ()
+    if old == new:
+        return weights.state
+    known = f"{len(old)} classes {list(old)}" if old else "other classes"
     if not for_training:
-        raise InputError(f"{weights.path}: was trained for {known}, the data has {data}; evaluate on matching data")
-    log.warning("%s: was trained for %s, the data has %s: box predictor re-initialised", weights.path, known, data)
-    return layers
+        raise InputError(
+            f"{weights.path}: was trained for {known}, the data has {len(new)} classes {list(new)}; evaluate on "
+            "matching data"
+        )
+    of_name = {name.casefold(): i for i, name in enumerate(old)}
+    kept = [name for name in new if name.casefold() in of_name]
+    state = dict(weights.state)
+    for key in layers:
+        state[key] = _copy_rows(ours[key].clone(), state[key], new, len(old), of_name, _rows(key))
+    log.warning(
+        "%s: was trained for %s, the data has %d classes %s: box predictor re-initialised%s",
+        weights.path,
+        known,
+        len(new),
+        list(new),
+        f" but for {', '.join(kept)}" if kept else "",
+    )
+    return state
+
+
+def _rows(key: str) -> str:
+    """How the rows of a layer go by class, of detectron2's Faster R-CNN, ours, and RetinaNet; "" where they do not."""
+    name = key.rsplit(".", 1)[0]
+    if ".box_predictor." in key:
+        return "background last" if ".cls_score" in name else "by class"
+    if ".localiser.predict" in key:
+        return "by class"
+    return "by anchor" if name.endswith("head.cls_score") else ""
+
+
+def _copy_rows(ours: Tensor, theirs: Tensor, new: tuple[str, ...], old: int, of_name: dict, rows: str) -> Tensor:
+    if rows == "by class" and ours.shape == theirs.shape and ours.shape[0] % len(new):
+        return theirs  # class-agnostic
+    if rows == "by anchor":
+        per_class = 1
+        ours_by, theirs_by = ours.unflatten(0, (-1, len(new))), theirs.unflatten(0, (-1, old)) if old else None
+        for i, name in enumerate(new):
+            if name.casefold() in of_name:
+                ours_by[:, i] = theirs_by[:, of_name[name.casefold()]]
+        return ours
+    per_class = 1 if rows == "background last" else ours.shape[0] // len(new)
+    for i, name in enumerate(new):
+        j = of_name.get(name.casefold())
+        if j is not None:
+            ours[i * per_class : (i + 1) * per_class] = theirs[j * per_class : (j + 1) * per_class]
+    if rows == "background last" and old:
+        ours[-1] = theirs[-1]
+    return ours

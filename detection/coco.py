@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -23,7 +25,7 @@ _TYPES = {
 }
 
 
-def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[dict], list[str]]:
+def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[dict], list[str], bool, dict[str, int]]:
     """Reads an annotation file.
 
     Args:
@@ -31,8 +33,9 @@ def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[d
         defects: filled with what was mended.
 
     Returns:
-        dataset dicts, whose annotations carry the class name as `category`, and `area`; and the class names in the
-        order of their ids.
+        dataset dicts, whose annotations carry the class name as `category`, `area` and, where it is given, `difficult`;
+        without annotations where the file has none (COCO's test sets); the class names in the order of their ids; that
+        they are listed; and the ids by name.
 
     Raises:
         InputError: the file is broken, its ids do not match, a category or an image is missing; the message says which.
@@ -57,11 +60,15 @@ def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[d
             "image_id": entry["id"],
             "width": entry["width"],
             "height": entry["height"],
-            "annotations": [],
         }
+    ids = {names[i]: i for i in sorted(names)}
+    if "annotations" not in content:
+        return list(records.values()), list(ids), True, ids
+    for record in records.values():
+        record["annotations"] = []
     for entry in _entries(path, content, "annotations", ("image_id", "category_id", "bbox")):
         _add_annotation(path, entry, records, names, defects)
-    return list(records.values()), [names[i] for i in sorted(names)]
+    return list(records.values()), list(ids), True, ids
 
 
 def _read(path: Path) -> dict:
@@ -111,6 +118,7 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
             "category": names[entry["category_id"]],
             "iscrowd": int(entry.get("iscrowd") in (1, True)),
             "area": float(area) if isinstance(area, int | float) else (box[2] - box[0]) * (box[3] - box[1]),
+            "difficult": int(entry.get("difficult", entry.get("ignore")) in (1, True)),
         }
     )
 
@@ -133,31 +141,50 @@ def find_images(path: Path, first: str) -> Path:
     )
 
 
-def write_coco(records: list[dict], classes: tuple[str, ...], path: Path) -> None:
-    """Writes dataset dicts as the truth that pycocotools evaluates against; category ids are indices into `classes`."""
+def coco_truth(
+    records: list[dict],
+    classes: Sequence[str],
+    category_ids: Sequence[int] | None = None,
+    image_ids: Mapping[object, int] | None = None,
+) -> dict:
+    """Dataset dicts as the content of an annotation file.
+
+    Args:
+        category_ids: of the classes; indices where left out.
+        image_ids: of the images, by their own; those where left out.
+    """
+    ids = range(len(classes)) if category_ids is None else category_ids
+    number = (lambda record: record["image_id"]) if image_ids is None else (lambda r: image_ids[r["image_id"]])
     annotations = []
     for record in records:
-        for a in record["annotations"]:
+        for a in record.get("annotations", ()):
             x0, y0, x1, y1 = a["bbox"]
             annotations.append(
                 {
                     "id": len(annotations) + 1,  # pycocotools takes id 0 for "no match"
-                    "image_id": record["image_id"],
-                    "category_id": a["category_id"],
+                    "image_id": number(record),
+                    "category_id": ids[a["category_id"]],
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "area": a.get("area", (x1 - x0) * (y1 - y0)),
                     "iscrowd": a["iscrowd"],
+                    "difficult": a.get("difficult", 0),
                 }
             )
-    content = {
+    return {
         "info": {},
         "images": [
-            {"id": r["image_id"], "file_name": r["file_name"], "width": r["width"], "height": r["height"]}
-            for r in records
+            {"id": number(r), "file_name": r["file_name"], "width": r["width"], "height": r["height"]} for r in records
         ],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
+        "categories": [{"id": i, "name": name} for i, name in zip(ids, classes, strict=True)],
         "annotations": annotations,
     }
+
+
+def write_coco(records: list[dict], classes: Sequence[str], path: Path) -> None:
+    """Writes dataset dicts as an annotation file; images are numbered from 1, their paths relative to the file."""
+    content = coco_truth(records, classes, None, {r["image_id"]: i for i, r in enumerate(records, 1)})
+    for image in content["images"]:
+        image["file_name"] = os.path.relpath(image["file_name"], path.parent)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content))
     partial.replace(path)

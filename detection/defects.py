@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 MISSING_DIFFICULT = "objects without `difficult`, taken as not difficult"
 LISTED_TWICE = "images listed more than once, taken once"
+OTHER_CASE = "objects whose class is written in another case, taken as the same"
+FROM_ZERO = "boxes with a corner at 0 where pixels count from 1; if they count from 0 set DATASETS.VOC_FIRST_PIXEL 0"
 NOT_FINITE = "boxes with a coordinate that is no number, dropped"
 NO_AREA = "boxes of no area, dropped"
 INVERTED = "boxes with xmin > xmax or ymin > ymax, dropped"

@@ -1,4 +1,4 @@
-"""PASCAL VOC's average precision, from dataset dicts rather than XML, so that it serves any data set."""
+"""Detections of a data set, and PASCAL VOC's average precision, from dataset dicts, so that it serves any data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,35 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 
-class VOCEvaluator(DatasetEvaluator):
+class BoxEvaluator(DatasetEvaluator):
+    """Gathers the detections of all processes.
+
+    Args:
+        dataset_name: registered data.
+    """
+
+    def __init__(self, dataset_name: str):
+        self.classes = MetadataCatalog.get(dataset_name).thing_classes
+        self.records = DatasetCatalog.get(dataset_name)
+
+    def reset(self):
+        self._detections = []
+
+    def process(self, inputs: list[dict], outputs: list[dict]):
+        for entry, output in zip(inputs, outputs, strict=True):
+            found = output["instances"].to("cpu")
+            boxes, scores, classes = found.pred_boxes.tensor, found.scores, found.pred_classes
+            self._detections.append((entry["image_id"], boxes, scores, classes))
+
+    def gather(self) -> dict | None:
+        """Image id -> boxes (N, 4), scores (N,), classes (N,), in the main process; else None."""
+        gathered = comm.gather(self._detections)
+        if not comm.is_main_process():
+            return None
+        return {d[0]: d[1:] for d in chain.from_iterable(gathered)}
+
+
+class VOCEvaluator(BoxEvaluator):
     """AP at one IoU as the VOC devkit has it: the area under the precision envelope, and the 11-point form of VOC 2007.
 
     A detection matches the object of its class that it overlaps most; a second one on the same object is false;
@@ -27,35 +55,24 @@ class VOCEvaluator(DatasetEvaluator):
     """
 
     def __init__(self, dataset_name: str, iou: float = 0.5):
-        self._classes = MetadataCatalog.get(dataset_name).thing_classes
-        self._records = DatasetCatalog.get(dataset_name)
+        super().__init__(dataset_name)
         self._iou = iou
-
-    def reset(self):
-        self._detections = []
-
-    def process(self, inputs: list[dict], outputs: list[dict]):
-        for entry, output in zip(inputs, outputs, strict=True):
-            found = output["instances"].to("cpu")
-            boxes, scores, classes = found.pred_boxes.tensor, found.scores, found.pred_classes
-            self._detections.append((entry["image_id"], boxes, scores, classes))
 
     def evaluate(self) -> dict | None:
         """{"voc": {"AP50", "AP50-07metric", "AP50-CLASS" …}} in %, in the main process; NaN without objects."""
-        gathered = comm.gather(self._detections)
-        if not comm.is_main_process():
+        detections = self.gather()
+        if detections is None:
             return None
-        detections = {d[0]: d[1:] for d in chain.from_iterable(gathered)}
         area, points = {}, {}
-        for i, name in enumerate(self._classes):
-            recall, precision = self._curve(detections, i)
+        for i, name in enumerate(self.classes):
+            recall, precision = self.curve(detections, i)
             area[name] = 100 * voc_ap(recall, precision) if recall is not None else float("nan")
             points[name] = 100 * voc_ap(recall, precision, True) if recall is not None else float("nan")
         tag = f"AP{round(100 * self._iou)}"
         means = {tag: _mean(area.values()), f"{tag}-07metric": _mean(points.values())}
         return {"voc": means | {f"{tag}-{name}": ap for name, ap in area.items()}}
 
-    def _curve(self, detections: dict, cls: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def curve(self, detections: dict, cls: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Recall and precision after each detection of a class, best score first; None where it has no object."""
         truth, objects = self._truth(cls)
         if objects == 0:
@@ -75,7 +92,7 @@ class VOCEvaluator(DatasetEvaluator):
         """Image id -> boxes (K, 4), ignored (K,), taken (K,); and the number of objects that count."""
         truth = defaultdict(lambda: (torch.zeros(0, 4), [], []))
         objects = 0
-        for record in self._records:
+        for record in self.records:
             of_class = [a for a in record["annotations"] if a["category_id"] == cls]
             if of_class:
                 ignored = [bool(a.get("difficult") or a.get("iscrowd")) for a in of_class]

@@ -62,30 +62,47 @@ class DetectionMapper:
     """Reads an image, checks it against its annotation, augments both.
 
     Args:
-        is_train: augment, and give `instances`; else only resize.
+        is_train: augment; else only resize.
+        with_instances: give `instances`.
         pipeline: albumentations, before the others; None leaves it out.
         augmentations: detectron2's resize and flip.
         image_format: "RGB" or "BGR".
+        proposal_topk: so many of an image's proposals are taken, where it has some.
     """
 
     @configurable
-    def __init__(self, *, is_train: bool, pipeline: A.Compose | None, augmentations: list, image_format: str):
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        with_instances: bool,
+        pipeline: A.Compose | None,
+        augmentations: list,
+        image_format: str,
+        proposal_topk: int,
+    ):
         self._is_train = is_train
+        self._with_instances = with_instances
         self._pipeline = pipeline
         self._augmentations = T.AugmentationList(augmentations)
         self._format = image_format
+        self._proposal_topk = proposal_topk
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool) -> dict:
+    def from_config(cls, cfg: CfgNode, is_train: bool, with_instances: bool | None = None) -> dict:
+        resizes_itself = not is_train and (cfg.TEST.TILES.SIZE or cfg.TEST.REGION_SCALES)
         return {
             "is_train": is_train,
+            "with_instances": is_train if with_instances is None else with_instances,
             "pipeline": build_pipeline(cfg.INPUT.ALBUMENTATIONS) if is_train else None,
-            "augmentations": utils.build_augmentation(cfg, is_train),
+            "augmentations": [] if resizes_itself and not with_instances else utils.build_augmentation(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
+            "proposal_topk": cfg.DATASETS[f"PRECOMPUTED_PROPOSAL_TOPK_{'TRAIN' if is_train else 'TEST'}"],
         }
 
     def __call__(self, record: dict) -> dict:
-        """Adds `image`, (3, H, W) uint8, and in training `instances` in its pixels.
+        """Adds `image`, (3, H, W) uint8, and in its pixels `proposals` where there are some and, if wanted,
+        `instances`; `dropped_boxes` counts those that augmentation left without area.
 
         Raises:
             InputError: the image cannot be decoded, or its size is not the annotation's.
@@ -93,27 +110,42 @@ class DetectionMapper:
         record = copy.deepcopy(record)
         image = read_image(record, self._format)
         annotations = record.pop("annotations", [])
-        if self._is_train:
+        if self._with_instances:
             annotations = [a for a in annotations if not a.get("iscrowd")]
+            given = len(annotations)
             if self._pipeline is not None:
-                image, annotations = self._albumentations(image, annotations)
+                image, annotations = self._albumentations(image, annotations, record)
         resize = T.AugInput(image)
         transforms = self._augmentations(resize)
         record["image"] = torch.from_numpy(np.ascontiguousarray(resize.image.transpose(2, 0, 1)))
-        if self._is_train:
-            size = resize.image.shape[:2]
+        size = resize.image.shape[:2]
+        utils.transform_proposals(record, size, transforms, proposal_topk=self._proposal_topk)
+        if self._with_instances:
             annotations = [utils.transform_instance_annotations(a, transforms, size) for a in annotations]
             record["instances"] = utils.filter_empty_instances(utils.annotations_to_instances(annotations, size))
+            record["dropped_boxes"] = given - len(record["instances"])
         return record
 
-    def _albumentations(self, image: np.ndarray, annotations: list[dict]) -> tuple[np.ndarray, list[dict]]:
-        # Its generator is its own, and the same in every worker; detectron2 seeds numpy's per worker.
+    def _albumentations(
+        self, image: np.ndarray, annotations: list[dict], record: dict
+    ) -> tuple[np.ndarray, list[dict]]:
+        """The image and its annotations; the record's proposals move along."""
+        # Its generator is its own, and the same in every worker.
         self._pipeline.set_random_seed(np.random.randint(2**31))
+        proposals = record.get("proposal_boxes", np.zeros((0, 4), np.float32))
         boxes = np.array([a["bbox"] for a in annotations], dtype=np.float32).reshape(-1, 4)
-        out = self._pipeline(image=image, bboxes=boxes, index=np.arange(len(annotations)))
+        both = np.concatenate([boxes, proposals])
+        out = self._pipeline(image=image, bboxes=both, index=np.arange(len(both)))
+        index = np.asarray(out["index"], dtype=np.int64)
+        moved = np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4)
+        if len(proposals):
+            ours = index >= len(boxes)
+            record["proposal_boxes"] = moved[ours]
+            record["proposal_objectness_logits"] = record["proposal_objectness_logits"][index[ours] - len(boxes)]
         kept = [
-            {**annotations[int(i)], "bbox": [float(v) for v in box]}
-            for i, box in zip(out["index"], out["bboxes"], strict=True)
+            {**annotations[i], "bbox": [float(v) for v in box]}
+            for i, box in zip(index, moved, strict=True)
+            if i < len(boxes)
         ]
         return out["image"], kept
 

@@ -35,7 +35,7 @@ def make_shapes(root: Path, train: int, test: int, seed: int) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
             records.append(
-                {"file_name": path.name, "image_id": i + 1, "width": SIZE, "height": SIZE, "annotations": annotations}
+                {"file_name": str(path), "image_id": i + 1, "width": SIZE, "height": SIZE, "annotations": annotations}
             )
             _save_crops(image, annotations, root / "crops" / split, path.stem)
         (root / "annotations").mkdir(exist_ok=True)

@@ -2,94 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import time
 from pathlib import Path
 
-import detection.roi_heads  # noqa: F401  registers the C4 head
-from backbones.checkpointer import check_same_run, last_checkpoint
-from backbones.engine import Trainer, check_engine
-from backbones.errors import InputError
+import detection.multipath  # noqa: F401  registers RoI heads
+from backbones.engine import Trainer
 from backbones.hooks import progress
 from backbones.registry import spec_of_builder
-from backbones.weights import read_weights, take_preprocessing
-from detection.checkpoint import is_detector, load_detector
-from detection.coco import write_coco
-from detection.datasets import register_datasets, slug
+from detection.analysis import ErrorEvaluator
+from detection.checkpoint import load_detector
+from detection.coco_evaluator import BoxCOCOEvaluator
+from detection.datasets import slug
 from detection.evaluator import VOCEvaluator
-from detection.mapper import DetectionMapper, build_pipeline
-from detection.report import draw_pictures, summary, table, write_json
+from detection.loader import build_test_loader, build_train_loader
+from detection.pictures import SamplePictures, draw_pictures
+from detection.report import remarks, summary, table, write_json
+from detection.testing import testing_model, validation_losses
+from detection.voc import VOCResultFiles
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader, build_detection_train_loader
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluators
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluators
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 
 log = logging.getLogger("residet")
-
-
-def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]:
-    """Checks everything that comes from outside before a run starts, and fills what follows from it into cfg.
-
-    Returns:
-        lines on what was read, for the log.
-
-    Raises:
-        InputError: arch, data, weights or transforms cannot be used; the message says what and how to mend it.
-    """
-    spec_of_builder(cfg.MODEL.BACKBONE.NAME)
-    lines = check_engine(cfg)
-    build_pipeline(cfg.INPUT.ALBUMENTATIONS)
-    unknown = set(cfg.TEST.EVALUATORS) - {"coco", "voc"}
-    if unknown or not cfg.TEST.EVALUATORS:
-        raise InputError(f"TEST.EVALUATORS: {list(cfg.TEST.EVALUATORS)} must be some of 'coco', 'voc'")
-    if eval_only:
-        if not cfg.MODEL.WEIGHTS:
-            raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
-        cfg.DATASETS.TRAIN = ()
-    elif not cfg.DATASETS.TRAIN:
-        raise InputError("DATASETS.TRAIN: empty; name data with --data DIR or --train DIR:SPLIT|FILE.json")
-    source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
-    if source:
-        weights = read_weights(source)
-        if weights.normalisation and weights.mean is None:
-            raise InputError(
-                f"{source}: was trained on whitened images, which a detector has not; use one with mean_std"
-            )
-        take_preprocessing(cfg, weights)
-        if eval_only and is_detector(weights) and weights.classes:
-            cfg.DATASETS.CLASSES = weights.classes
-    lines += register_datasets(cfg)
-    if resume:
-        check_same_run(cfg, DetectionTrainer.metadata(cfg))
-    elif not source and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):
-        lines.append(
-            "MODEL.WEIGHTS is empty: MODEL.BACKBONE.FREEZE_AT and FrozenBN freeze random weights; "
-            "name a checkpoint, or set them to 0 and BN"
-        )
-    return lines
-
-
-class _QuietCOCOEvaluator(COCOEvaluator):
-    """pycocotools prints; what it says goes to the log."""
-
-    def evaluate(self, img_ids=None):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            results = super().evaluate(img_ids)
-        logging.getLogger("detectron2").info(printed.getvalue())
-        return results
-
-    def _derive_coco_results(self, coco_eval, iou_type, class_names=None):
-        if coco_eval is not None:
-            return super()._derive_coco_results(coco_eval, iou_type, class_names)
-        # Without a single detection detectron2 gives NaN; an empty result has found nothing.
-        names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP-{c}" for c in class_names)]
-        return dict.fromkeys(names, 0.0)
 
 
 class DetectionTrainer(Trainer):
@@ -101,23 +41,38 @@ class DetectionTrainer(Trainer):
 
     @classmethod
     def build_train_loader(cls, cfg, start_iter: int = 0):
-        mapper = DetectionMapper(cfg, True)
-        part = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE
-        return build_detection_train_loader(cfg, mapper=mapper, total_batch_size=part)
+        return build_train_loader(cfg, start_iter)
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
-        loader = build_detection_test_loader(cfg, dataset_name, mapper=DetectionMapper(cfg, False))
-        return progress(loader, desc=f"test {dataset_name}", unit="img", leave=False)
+        return progress(build_test_loader(cfg, dataset_name), desc=f"test {dataset_name}", unit="img", leave=False)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name):
-        evaluators = []
-        if "coco" in cfg.TEST.EVALUATORS:
-            evaluators.append(_coco_evaluator(cfg, dataset_name))
-        if "voc" in cfg.TEST.EVALUATORS:
-            evaluators.append(VOCEvaluator(dataset_name))
-        return DatasetEvaluators(evaluators)
+        folder = Path(cfg.OUTPUT_DIR, "inference")
+        evaluators = [BoxCOCOEvaluator(dataset_name, folder, cfg.TEST.COCO_API)]
+        if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+            return DatasetEvaluators(evaluators)
+        if not MetadataCatalog.get(dataset_name).annotated:
+            return DatasetEvaluators([*evaluators, VOCResultFiles(dataset_name, folder)])
+        wanted = {
+            "coco": lambda: evaluators[0],
+            "voc": lambda: VOCEvaluator(dataset_name),
+            "errors": lambda: ErrorEvaluator(dataset_name, folder / slug(dataset_name)),
+        }
+        return DatasetEvaluators([wanted[name]() for name in cfg.TEST.EVALUATORS])
+
+    @classmethod
+    def test(cls, cfg, model, evaluators=None):
+        results = super().test(cfg, testing_model(cfg, model), evaluators)
+        if cfg.TEST.LOSS:
+            for name in cfg.DATASETS.TEST:
+                losses = {"validation": validation_losses(cfg, model, name)}
+                (results if len(cfg.DATASETS.TEST) == 1 else results[name]).update(losses)
+        return results
+
+    def evaluation_hooks(self) -> list:
+        return [SamplePictures(self.cfg, self.checkpointer.model)] if self.cfg.TEST.PICTURES else []
 
     @classmethod
     def metadata(cls, cfg) -> dict:
@@ -136,17 +91,6 @@ class DetectionTrainer(Trainer):
             load_detector(cfg, model, for_training=True)
 
 
-def _coco_evaluator(cfg: CfgNode, dataset_name: str) -> COCOEvaluator:
-    folder = Path(cfg.OUTPUT_DIR, "inference")
-    truth = folder / f"{slug(dataset_name)}_truth.json"
-    if comm.is_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_coco(DatasetCatalog.get(dataset_name), cfg.DATASETS.CLASSES, truth)
-    comm.synchronize()
-    MetadataCatalog.get(dataset_name).json_file = str(truth)
-    return _QuietCOCOEvaluator(dataset_name, ("bbox",), output_dir=str(folder))
-
-
 def evaluate(cfg: CfgNode) -> dict[str, dict[str, float]]:
     """Evaluates cfg.MODEL.WEIGHTS on DATASETS.TEST; see `report`."""
     model = build_model(cfg)
@@ -156,13 +100,13 @@ def evaluate(cfg: CfgNode) -> dict[str, dict[str, float]]:
     return report(cfg, model, results, time.perf_counter() - start)
 
 
-def train(cfg: CfgNode, resume: bool = False) -> dict[str, dict[str, float]]:
-    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth; see `report`."""
+def train(cfg: CfgNode, resume: bool = False) -> dict[str, dict[str, float]] | None:
+    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth; see `report`. None where SIGTERM stopped it."""
     start = time.perf_counter()
     trainer = DetectionTrainer(cfg)
     trainer.resume_or_load(resume)
     if not trainer.train():
-        return {}
+        return None
     return report(cfg, trainer.checkpointer.model, trainer.evaluation.results, time.perf_counter() - start)
 
 
@@ -177,8 +121,12 @@ def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dic
     per_set = results if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: results}
     rows = {name: {**summary(r, cfg.DATASETS.CLASSES), "seconds": seconds} for name, r in per_set.items()}
     log.info("%s", table(rows))
-    write_json(rows, Path(cfg.OUTPUT_DIR, "results.json"))
-    if cfg.TEST.PICTURES:
+    for name, of_set in per_set.items():
+        for line in remarks(of_set):
+            log.info("%s: %s", name, line)
+    content = {name: {**row, **flatten_results_dict(per_set[name])} for name, row in rows.items()}
+    write_json(content, Path(cfg.OUTPUT_DIR, "results.json"))
+    if cfg.TEST.PICTURES and cfg.MODEL.META_ARCHITECTURE != "ProposalNetwork":
         folder = Path(cfg.OUTPUT_DIR, "pictures")
         draw_pictures(cfg, model, cfg.DATASETS.TEST[0], folder, cfg.TEST.PICTURES)
         log.info("pictures, truth left and prediction right: %s", folder)

@@ -7,12 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.defects import LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
+from detection.defects import FROM_ZERO, LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
+from detection.evaluator import BoxEvaluator
+from detection.images import IMAGE_SUFFIXES, image_size
 
 from detectron2.structures import BoxMode
-from PIL import Image, UnidentifiedImageError
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def is_voc(root: Path) -> bool:
@@ -25,16 +24,18 @@ def voc_splits(root: Path) -> list[str]:
     return [n for n in names if n.rsplit("_", 1)[-1] == n]
 
 
-def load_voc(root: Path, split: str, defects: Defects) -> tuple[list[dict], list[str]]:
+def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> tuple[list[dict], list[str]]:
     """Reads a split.
 
     Args:
         defects: filled with what was mended.
+        first_pixel: 1 where corners are pixel indices from 1 on, the last inclusive, as VOC's own are; 0 where they
+            are continuous, from 0 to the width, as many tools write them.
 
     Returns:
         dataset dicts, whose annotations carry the class name as `category`, and `difficult` (0 or 1); and the class
-        names, sorted. Boxes are continuous: VOC's pixel indices are 1-based and inclusive, so a whole image of
-        1, 1, W, H becomes 0, 0, W, H.
+        names, sorted. Boxes are continuous: a whole image of 1, 1, W, H becomes 0, 0, W, H. Where no image of a
+        test split has an XML (VOC 2012's), records are without annotations.
 
     Raises:
         InputError: a file is missing or broken; the message names it.
@@ -52,11 +53,18 @@ def load_voc(root: Path, split: str, defects: Defects) -> tuple[list[dict], list
     for image_id, times in Counter(ids).items():
         if times > 1:
             defects.note(LISTED_TWICE, f"{listing.name}, {image_id}")
-    records = [_read_record(root, image_id, defects) for image_id in dict.fromkeys(ids)]
+    ids = list(dict.fromkeys(ids))
+    if split.startswith("test") and not any((root / "Annotations" / f"{image_id}.xml").is_file() for image_id in ids):
+        return [_record(image_id, path := _image_path(root, image_id), *image_size(path)) for image_id in ids], []
+    records = [_read_record(root, image_id, defects, first_pixel) for image_id in ids]
     return records, sorted({a["category"] for r in records for a in r["annotations"]})
 
 
-def _read_record(root: Path, image_id: str, defects: Defects) -> dict:
+def _record(image_id: str, image: Path, width: int, height: int) -> dict:
+    return {"file_name": str(image), "image_id": image_id, "width": width, "height": height}
+
+
+def _read_record(root: Path, image_id: str, defects: Defects, first_pixel: int) -> dict:
     path = root / "Annotations" / f"{image_id}.xml"
     try:
         tree = ET.parse(path).getroot()
@@ -73,34 +81,33 @@ def _read_record(root: Path, image_id: str, defects: Defects) -> dict:
             raise InputError(f"{path}: an object has no <name>")
         if obj.find("difficult") is None:
             defects.note(MISSING_DIFFICULT, path.name)
-        box = _box(obj, width, height, path, defects)
+        box = _box(obj, width, height, path, defects, first_pixel)
         if box is not None:
             difficult = int((obj.findtext("difficult") or "0").strip() == "1")
             annotations.append(
                 {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": name, "iscrowd": 0, "difficult": difficult}
             )
-    return {
-        "file_name": str(image),
-        "image_id": image_id,
-        "width": width,
-        "height": height,
-        "annotations": annotations,
-    }
+    return _record(image_id, image, width, height) | {"annotations": annotations}
 
 
-def _box(obj: ET.Element, width: int, height: int, path: Path, defects: Defects) -> list[float] | None:
+def _box(
+    obj: ET.Element, width: int, height: int, path: Path, defects: Defects, first_pixel: int
+) -> list[float] | None:
     try:
         x0, y0, x1, y1 = (float(obj.find("bndbox").findtext(k)) for k in ("xmin", "ymin", "xmax", "ymax"))
     except (AttributeError, TypeError, ValueError) as e:
         raise InputError(f"{path}: an object's <bndbox> lacks a number in xmin, ymin, xmax or ymax") from e
     if x0 == x1 or y0 == y1:  # before the shift to continuous coordinates, which would make it a pixel wide
         return defects.note(NO_AREA, path.name)
-    shift = [x0 - 1, y0 - 1, x1, y1] if x0 < x1 and y0 < y1 else [x0, y0, x1, y1]
-    return clean_box(shift, width, height, defects, path.name)
+    if first_pixel and min(x0, y0) == 0:
+        defects.note(FROM_ZERO, path.name)
+    if x0 < x1 and y0 < y1:
+        x0, y0 = x0 - first_pixel, y0 - first_pixel
+    return clean_box([x0, y0, x1, y1], width, height, defects, path.name)
 
 
 def _image_path(root: Path, image_id: str) -> Path:
-    for suffix in _SUFFIXES:
+    for suffix in (*IMAGE_SUFFIXES, *(s.upper() for s in IMAGE_SUFFIXES)):
         path = root / "JPEGImages" / f"{image_id}{suffix}"
         if path.is_file():
             return path
@@ -114,8 +121,24 @@ def _size(tree: ET.Element, image: Path, path: Path) -> tuple[int, int]:
             return width, height
     except (TypeError, ValueError):
         pass  # no usable <size>: the image knows
-    try:
-        with Image.open(image) as opened:
-            return opened.size
-    except (UnidentifiedImageError, OSError) as e:
-        raise InputError(f"{image}: cannot be decoded, and {path.name} gives no size") from e
+    return image_size(image)
+
+
+class VOCResultFiles(BoxEvaluator):
+    """Leaves comp4_det_test_CLASS.txt, as VOC's evaluation server takes them: id, score, corners from 1 on."""
+
+    def __init__(self, dataset_name: str, folder: Path):
+        super().__init__(dataset_name)
+        self.folder = folder
+
+    def evaluate(self) -> None:
+        detections = self.gather()
+        for i, name in enumerate(self.classes if detections is not None else ()):
+            lines = [
+                f"{Path(str(image)).stem} {score:.6f} {x0 + 1:.1f} {y0 + 1:.1f} {x1:.1f} {y1:.1f}\n"
+                for image, (boxes, scores, classes) in detections.items()
+                for (x0, y0, x1, y1), score, kind in zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True)
+                if kind == i
+            ]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"comp4_det_test_{name}.txt").write_text("".join(lines))

@@ -6,17 +6,17 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.files import save_checkpoint
 from backbones.loading import load_state
-from backbones.registry import spec_of_builder
 from backbones.resnet import ResidualNet
-from backbones.vgg import VGGSpec, build_vgg
+from backbones.vgg import build_vgg
 from backbones.weights import Weights, read_weights, take_preprocessing
 from detection.checkpoint import _classifier_state, load_detector
 from detection.coco import write_coco
 from detection.config import default_config
 from detection.datasets import register_datasets
 from detection.evaluator import VOCEvaluator
+from detection.prepare import prepare
 from detection.report import summary, table
-from detection.trainer import DetectionTrainer, prepare
+from detection.trainer import DetectionTrainer
 
 import numpy as np
 import pytest
@@ -27,50 +27,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from run_tools import PROJECT
-
-CONFIGS = sorted((PROJECT / "configs").glob("faster_rcnn_*.yaml"))
-
-
-def load_config(name, *opts):
-    cfg = default_config()
-    cfg.merge_from_file(str(PROJECT / "configs" / name))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *opts])
-    return cfg
-
-
-NETWORKS = ("resnet18", "resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
-
-
-def test_the_networks_have_their_two_configs_and_vgg_its_own():
-    expected = {f"faster_rcnn_{name}{kind}" for name in NETWORKS for kind in ("", "_fpn")}
-    assert {p.stem for p in CONFIGS} == expected | {"faster_rcnn_vgg16"}
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_every_config_takes_a_step_and_infers(path):
-    cfg = load_config(path.name, "MODEL.ROI_HEADS.NUM_CLASSES", 4, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 4)
-    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 4
-    model = build_model(cfg)
-    target = Instances((64, 64))
-    target.gt_boxes = Boxes(torch.tensor([[4.0, 4.0, 40.0, 50.0]]))
-    target.gt_classes = torch.tensor([3])
-    image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
-    losses = model([{"image": image, "instances": target}])
-    sum(losses.values()).backward()
-    assert all(torch.isfinite(v) for v in losses.values())
-    spec = spec_of_builder(cfg.MODEL.BACKBONE.NAME)
-    assert spec.name == path.stem.split("rcnn_")[1].removesuffix("_fpn")
-    if isinstance(spec, VGGSpec):
-        head = model.roi_heads.box_head
-        assert model.backbone.features[28].weight.grad is not None and head.classifier[0].weight.grad is not None
-    else:
-        stage5 = model.roi_heads.res5 if hasattr(model.roi_heads, "res5") else model.backbone.bottom_up.layer4
-        assert stage5[0].conv1.weight.grad is not None
-        assert len(stage5) == spec.depths[-1] and len(stage5[0].layers) == len(spec.kernels)
-    model.eval()
-    with torch.no_grad():
-        assert "instances" in model([{"image": image}])[0]
+from test_configs import load_config
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.coco import find_images, load_coco, write_coco
 from detection.config import default_config
-from detection.datasets import data_splits, register_datasets
+from detection.datasets import register_datasets
 from detection.defects import (
     INVERTED,
     LISTED_TWICE,
@@ -20,6 +20,7 @@ from detection.defects import (
     clean_box,
 )
 from detection.mapper import DetectionMapper, build_pipeline
+from detection.sources import data_splits
 from detection.voc import load_voc
 
 import numpy as np
@@ -129,7 +130,9 @@ def test_classes_are_those_of_all_training_data(tmp_path):
     cfg, _ = register([f"{cats}:train", file], [file])
     assert cfg.DATASETS.CLASSES == ("cow", "cat", "dog") and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
     assert DatasetCatalog.get(str(file))[0]["annotations"][0]["category_id"] == 2
-    with pytest.raises(InputError, match=r"train.json: class 'dog' is none of the classes to learn, \['cow'\]"):
+    with pytest.raises(
+        InputError, match=r"train.json: its classes are not those to learn\n(.*\n)*cow +yes +no\ncat +no +yes\n"
+    ):
         register([f"{cats}:train"], [file])
 
 
@@ -148,7 +151,8 @@ def test_an_image_listed_twice_counts_once(tmp_path):
 
 
 def test_coco_categories_become_contiguous_in_the_order_of_their_ids(tmp_path):
-    records, classes = load_coco(coco(tmp_path), None, Defects())
+    records, classes, listed, ids = load_coco(coco(tmp_path), None, Defects())
+    assert listed and ids == {"cat": 3, "dog": 90}
     assert classes == ["cat", "dog"]
     annotation = records[0]["annotations"][0]
     assert annotation["category"] == "dog" and annotation["bbox"] == [1, 2, 11, 22] and annotation["area"] == 150

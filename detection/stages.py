@@ -1,0 +1,169 @@
+"""Trainings in several steps: an RPN, then Fast R-CNN on its proposals, as the papers' Faster R-CNN is trained.
+
+STAGES of the config lists them, in order; each is a run of its own in OUTPUT_DIR/NAME:
+
+    name        of the stage
+    weights     name of an earlier stage whose network it starts from; MODEL.WEIGHTS where there is none
+    proposals   name of an earlier stage, an RPN, on whose proposals it trains and is tested
+    options     KEY, VALUE, … that it sets in the config
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+from backbones.checkpointer import check_same_run
+from backbones.errors import InputError
+from backbones.files import read_checkpoint, save_checkpoint
+from backbones.hooks import progress
+from backbones.run import merge_options, traces, write_config
+from detection.checkpoint import load_detector
+from detection.datasets import slug
+from detection.loader import build_test_loader
+from detection.proposals import write_proposals
+from detection.report import write_json
+from detection.trainer import DetectionTrainer, train
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+
+log = logging.getLogger("residet")
+
+_KEYS = ("name", "weights", "proposals", "options")
+
+
+def check_stages(cfg: CfgNode) -> None:
+    """Raises InputError if STAGES names an unknown key or a stage that does not come before, or an option is wrong."""
+    earlier: list[str] = []
+    for stage in cfg.STAGES:
+        unknown = set(stage) - set(_KEYS) if isinstance(stage, dict) else {stage}
+        if unknown or "name" not in stage:
+            raise InputError(f"STAGES: {stage} must have a name and may have {', '.join(_KEYS[1:])}")
+        for key in ("weights", "proposals"):
+            if key in stage and stage[key] not in earlier:
+                raise InputError(f"STAGES: {stage['name']}: {key} {stage[key]!r} is no stage before it, {earlier}")
+        merge_options(cfg.clone(), stage.get("options", []), f"STAGES, {stage['name']}")
+        earlier.append(stage["name"])
+
+
+def check_stages_output(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Raises InputError if OUTPUT_DIR holds stages of another run that this one does not resume, or none to resume."""
+    begun = [stage["name"] for stage in cfg.STAGES if traces(Path(cfg.OUTPUT_DIR, stage["name"]))]
+    if begun and not args.resume:
+        raise InputError(f"OUTPUT_DIR: {cfg.OUTPUT_DIR} holds stages of another run; give --resume or another folder")
+    if args.resume and not begun:
+        raise InputError(f"--resume: {cfg.OUTPUT_DIR} holds no stage to resume; check OUTPUT_DIR or leave --resume out")
+
+
+def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> dict:
+    """Runs the stages; those that are done are passed over, one that was stopped goes on.
+
+    Where the last stage shares its backbone, frozen, with the RPN of its proposals, the two together are a Faster
+    R-CNN, OUTPUT_DIR/model_final.pth.
+
+    Args:
+        cfg: prepared, with STAGES.
+        given: keys that the user has set, over the stages' options.
+
+    Returns:
+        results of the last stage, see `report`; empty where SIGTERM stopped it, and but in the main process.
+    """
+    results: dict | None = {}
+    for number, stage in enumerate(cfg.STAGES, 1):
+        stage_cfg = stage_config(cfg, stage, given)
+        folder = Path(stage_cfg.OUTPUT_DIR)
+        log.info("stage %d of %d, %s → %s", number, len(cfg.STAGES), stage["name"], folder)
+        if comm.is_main_process():
+            write_config(stage_cfg)
+        if not (folder / "results.json").is_file():
+            resume = (folder / "last_checkpoint").is_file()
+            if resume:
+                check_same_run(stage_cfg, DetectionTrainer.metadata(stage_cfg))
+            results = train(stage_cfg, resume)
+            if results is None:
+                return {}
+        if any(other.get("proposals") == stage["name"] for other in cfg.STAGES):
+            propose(stage_cfg)
+        comm.synchronize()
+    if comm.is_main_process():
+        _join(cfg)
+        if results:
+            write_json(results, Path(cfg.OUTPUT_DIR, "results.json"))
+    return results or {}
+
+
+def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgNode:
+    """The config of a stage alone."""
+    options = stage.get("options", [])
+    chosen = [
+        x for key, value in zip(options[::2], options[1::2], strict=True) if key not in given for x in (key, value)
+    ]
+    of_stage = cfg.clone()
+    of_stage.defrost()
+    merge_options(of_stage, chosen, f"STAGES, {stage['name']}")
+    of_stage.STAGES = []
+    of_stage.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, stage["name"]))
+    if "weights" in stage:
+        of_stage.MODEL.WEIGHTS = str(Path(cfg.OUTPUT_DIR, stage["weights"], "model_final.pth"))
+    if "proposals" in stage:
+        source = Path(cfg.OUTPUT_DIR, stage["proposals"])
+        of_stage.MODEL.PROPOSAL_GENERATOR.NAME = "PrecomputedProposals"
+        of_stage.MODEL.LOAD_PROPOSALS = True
+        of_stage.DATASETS.PROPOSAL_FILES_TRAIN = tuple(str(proposal_file(source, n)) for n in cfg.DATASETS.TRAIN)
+        of_stage.DATASETS.PROPOSAL_FILES_TEST = tuple(str(proposal_file(source, n)) for n in cfg.DATASETS.TEST)
+    of_stage.freeze()
+    return of_stage
+
+
+def proposal_file(folder: Path, dataset_name: str) -> Path:
+    return folder / "proposals" / f"{slug(dataset_name)}.pth"
+
+
+@torch.no_grad()
+def propose(cfg: CfgNode) -> None:
+    """Writes the proposals of the RPN in OUTPUT_DIR for all training and test data; files that are there stay."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    folder = Path(cfg.OUTPUT_DIR)
+    names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
+    rpn, data = cfg.MODEL.RPN, cfg.DATASETS
+    rpn.PRE_NMS_TOPK_TEST = max(rpn.PRE_NMS_TOPK_TEST, rpn.PRE_NMS_TOPK_TRAIN)
+    rpn.POST_NMS_TOPK_TEST = max(data.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, data.PRECOMPUTED_PROPOSAL_TOPK_TEST)
+    model = build_model(cfg)
+    load_detector(cfg, model, for_training=False)
+    model.eval()
+    for name in names:
+        file = proposal_file(folder, name)
+        if file.is_file():
+            continue
+        found = []
+        for batch in progress(build_test_loader(cfg, name), desc=f"propose {name}", unit="img", leave=False):
+            for entry, output in zip(batch, model(batch), strict=True):
+                found.append((entry["image_id"], output["proposals"].to("cpu")))
+        gathered = comm.gather(found)
+        if comm.is_main_process():
+            file.parent.mkdir(exist_ok=True)
+            write_proposals((p for part in gathered for p in part), file)
+            log.info("%s: proposals for %d images", file, sum(map(len, gathered)))
+
+
+def _join(cfg: CfgNode) -> None:
+    last = cfg.STAGES[-1]
+    if "proposals" not in last:
+        return
+    rpn, detector = (
+        read_checkpoint(Path(cfg.OUTPUT_DIR, name, "model_final.pth")) for name in (last["proposals"], last["name"])
+    )
+    shared = [k for k in rpn["model"] if k.startswith("backbone.")]
+    if not all(torch.equal(rpn["model"][k], detector["model"][k]) for k in shared):
+        log.info("RPN and Fast R-CNN share no features: each is in its stage's folder")
+        return
+    content = {k: v for k, v in detector.items() if k not in ("trainer", "iteration")}
+    heads = {k: v for k, v in rpn["model"].items() if k.startswith("proposal_generator.")}
+    save_checkpoint(content | {"model": {**detector["model"], **heads}}, Path(cfg.OUTPUT_DIR, "model_final.pth"))
