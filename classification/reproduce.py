@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
+from backbones.series import call, deadline_in, finish
 from classification.published import Table, tables
 
 from tabulate import tabulate
@@ -101,38 +98,17 @@ def run(
         recipe = ["--config-file", configs / entry.table.recipe(entry.arch), "--arch", entry.arch]
         return [*pretrain, *map(str, [*recipe, *own, *options, *overrides])]
 
-    deadline = time.monotonic() + 60 * minutes if minutes else None
+    deadline = deadline_in(minutes)
     for entry in todo:
         folder = entry.folder(output)
-        if not (folder / "results.json").is_file():
-            resume = ["--resume"] if (folder / "last_checkpoint").is_file() else []
-            if not resume and folder.is_dir():  # killed before its first checkpoint
-                shutil.rmtree(folder)
-            finished = _call(command(entry, resume, ["OUTPUT_DIR", folder]), deadline)
-            if not finished or not (folder / "results.json").is_file():  # someone else may have stopped it too
-                return
+        if not finish(lambda flags, e=entry, f=folder: command(e, flags, ["OUTPUT_DIR", f]), folder, deadline):
+            return
         if not entry.results(output).is_file():
             test = ["OUTPUT_DIR", entry.results(output).parent, "MODEL.WEIGHTS", folder / "model_final.pth"]
             for key, value in entry.table.test.items():
                 test += [f"CLASSIFICATION.{'' if key == 'RESIZE' else 'TEST.'}{key}", value]
-            if not _call(command(entry, ["--eval-only"], test), deadline):
+            if not call(command(entry, ["--eval-only"], test), deadline):
                 return
-
-
-def _call(command: list[str], deadline: float | None) -> bool:
-    """Whether the command came to its end in time; it is asked to leave, by SIGTERM, where it does not."""
-    if deadline and time.monotonic() >= deadline:
-        return False
-    process = subprocess.Popen(command)
-    try:
-        code = process.wait(deadline and deadline - time.monotonic())
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        return False
-    if code:
-        raise InputError(f"{' '.join(command)} failed with exit code {code}")
-    return True
 
 
 def summary(done: Sequence[Entry], output: Path) -> str:

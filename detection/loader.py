@@ -12,8 +12,8 @@ from detection.mapper import DetectionMapper
 from detection.proposals import attach_proposals
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetFromList, build_detection_test_loader, get_detection_dataset_dicts
-from detectron2.data.build import trivial_batch_collator
+from detectron2.data import DatasetCatalog, DatasetFromList, build_detection_test_loader
+from detectron2.data.build import filter_images_with_only_crowd_annotations, trivial_batch_collator
 from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
@@ -118,12 +118,19 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> CountedBatches:
 
 def training_records(cfg: CfgNode) -> list[dict]:
     """Dataset dicts of all training data together, with their proposals where those come from files."""
-    files = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else (None,) * len(cfg.DATASETS.TRAIN)
-    records = []
-    for name, file in zip(cfg.DATASETS.TRAIN, files, strict=True):
-        of_set = get_detection_dataset_dicts(name, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-        records += attach_proposals(of_set, file) if file else of_set
+    records = [r for name in cfg.DATASETS.TRAIN for r in records_of(cfg, name)]
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        records = filter_images_with_only_crowd_annotations(records)
     return records
+
+
+def records_of(cfg: CfgNode, dataset_name: str) -> list[dict]:
+    """Dataset dicts of one data set, with their proposals where those come from files."""
+    data, records = cfg.DATASETS, DatasetCatalog.get(dataset_name)
+    if not cfg.MODEL.LOAD_PROPOSALS:
+        return records
+    names, files = (*data.TRAIN, *data.TEST), (*data.PROPOSAL_FILES_TRAIN, *data.PROPOSAL_FILES_TEST)
+    return attach_proposals(records, dict(zip(names, files, strict=True))[dataset_name])
 
 
 def _indices(cfg: CfgNode, records: list[dict]) -> Iterable[int]:
@@ -137,12 +144,10 @@ def _indices(cfg: CfgNode, records: list[dict]) -> Iterable[int]:
 
 def build_test_loader(cfg: CfgNode, dataset_name: str, *, with_instances: bool = False) -> DataLoader:
     """Every image once, one by one, split over the processes; with its proposals where those come from a file."""
-    records = DatasetCatalog.get(dataset_name)
-    if cfg.MODEL.LOAD_PROPOSALS:
-        file = cfg.DATASETS.PROPOSAL_FILES_TEST[cfg.DATASETS.TEST.index(dataset_name)]
-        records = attach_proposals(records, file)
     return build_detection_test_loader(
-        records, mapper=DetectionMapper(cfg, False, with_instances), num_workers=cfg.DATALOADER.NUM_WORKERS
+        records_of(cfg, dataset_name),
+        mapper=DetectionMapper(cfg, False, with_instances),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from detection.loader import records_of
 from detection.mapper import DetectionMapper, read_image
-from detection.testing import testing_model
+from detection.testing import as_tested
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.visualizer import Visualizer
@@ -35,10 +36,10 @@ def draw_pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, folder: Pat
 def pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, count: int) -> Iterator[tuple[dict, np.ndarray]]:
     """Dataset dicts and their pictures, (H, W, 3) uint8 RGB."""
     metadata = MetadataCatalog.get(dataset_name)
-    mapper, tested = DetectionMapper(cfg, False), testing_model(cfg, model)
+    mapper, tested = DetectionMapper(cfg, False), as_tested(cfg, model)
     was_training = model.training
     tested.eval()
-    for record in DatasetCatalog.get(dataset_name)[:count]:
+    for record in records_of(cfg, dataset_name)[:count]:
         found = tested([mapper(record)])[0]["instances"].to("cpu")
         image = read_image(record, "RGB")
         scale = max(1.0, _PICTURE_WIDTH / record["width"])

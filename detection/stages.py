@@ -11,6 +11,7 @@ STAGES of the config lists them, in order; each is a run of its own in OUTPUT_DI
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Collection
 from pathlib import Path
@@ -60,7 +61,7 @@ def check_stages_output(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise InputError(f"--resume: {cfg.OUTPUT_DIR} holds no stage to resume; check OUTPUT_DIR or leave --resume out")
 
 
-def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> dict:
+def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> None:
     """Runs the stages; those that are done are passed over, one that was stopped goes on.
 
     Where the last stage shares its backbone, frozen, with the RPN of its proposals, the two together are a Faster
@@ -69,11 +70,7 @@ def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> dict:
     Args:
         cfg: prepared, with STAGES.
         given: keys that the user has set, over the stages' options.
-
-    Returns:
-        results of the last stage, see `report`; empty where SIGTERM stopped it, and but in the main process.
     """
-    results: dict | None = {}
     for number, stage in enumerate(cfg.STAGES, 1):
         stage_cfg = stage_config(cfg, stage, given)
         folder = Path(stage_cfg.OUTPUT_DIR)
@@ -84,17 +81,15 @@ def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> dict:
             resume = (folder / "last_checkpoint").is_file()
             if resume:
                 check_same_run(stage_cfg, DetectionTrainer.metadata(stage_cfg))
-            results = train(stage_cfg, resume)
-            if results is None:
-                return {}
+            if train(stage_cfg, resume) is None:  # SIGTERM has stopped it
+                return
         if any(other.get("proposals") == stage["name"] for other in cfg.STAGES):
             propose(stage_cfg)
         comm.synchronize()
     if comm.is_main_process():
         _join(cfg)
-        if results:
-            write_json(results, Path(cfg.OUTPUT_DIR, "results.json"))
-    return results or {}
+        last = Path(cfg.OUTPUT_DIR, cfg.STAGES[-1]["name"], "results.json")
+        write_json(json.loads(last.read_text()), Path(cfg.OUTPUT_DIR, last.name))
 
 
 def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgNode:

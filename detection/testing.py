@@ -34,7 +34,7 @@ def check_testing(cfg: CfgNode) -> None:
         raise InputError("TEST.REGION_SCALES: takes the proposals of the model's own RPN, not MODEL.LOAD_PROPOSALS")
 
 
-def testing_model(cfg: CfgNode, model: nn.Module) -> nn.Module:
+def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """The model as the config's TEST wants it tested.
 
     Raises:

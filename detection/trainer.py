@@ -18,7 +18,7 @@ from detection.evaluator import VOCEvaluator
 from detection.loader import build_test_loader, build_train_loader
 from detection.pictures import SamplePictures, draw_pictures
 from detection.report import remarks, summary, table, write_json
-from detection.testing import testing_model, validation_losses
+from detection.testing import as_tested, validation_losses
 from detection.voc import VOCResultFiles
 
 from detectron2.config import CfgNode
@@ -64,7 +64,7 @@ class DetectionTrainer(Trainer):
 
     @classmethod
     def test(cls, cfg, model, evaluators=None):
-        results = super().test(cfg, testing_model(cfg, model), evaluators)
+        results = super().test(cfg, as_tested(cfg, model), evaluators)
         if cfg.TEST.LOSS:
             for name in cfg.DATASETS.TEST:
                 losses = {"validation": validation_losses(cfg, model, name)}
@@ -114,7 +114,8 @@ def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dic
     """Prints a table, writes OUTPUT_DIR/results.json and draws pictures.
 
     Returns:
-        data set -> AP, AP50, AP75, VOC AP50 and AP per class in %, and seconds; empty but in the main process.
+        data set -> AP, AP50, AP75, VOC AP50 and AP per class in %, and seconds; empty but in the main process. The
+        file has all figures of the evaluators beside them, as "bbox/APs", "errors/Loc" and the like.
     """
     if not comm.is_main_process():
         return {}

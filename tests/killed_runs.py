@@ -1,14 +1,17 @@
-"""Runs tools/pretrain.py in processes that are stopped from outside: `python killed_runs.py PLAN.json`.
+"""Runs a tool in processes that are stopped from outside: `python killed_runs.py PLAN.json`.
 
 One process imports everything and forks the others, which saves the seconds of an import each time.
 
-PLAN: {"args": [...], "output": DIR, "signal": "KILL" or "TERM", "points": [seconds or "saving", …], "group": bool}.
+PLAN: {"tool": "pretrain" or "train_net", "args": [...], "output": DIR, "signal": "KILL" or "TERM",
+"points": [seconds or "saving", …], "group": bool}.
 At each point the run is stopped, so many seconds after its training has begun or while it writes a checkpoint, and
 gone on with; at last it is left to finish. Prints {"stopped": how many were stopped, "codes": [their exit codes]}.
 """
 
+import importlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,10 +20,9 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-import pretrain
 
 
-def start(args, group, log):
+def start(tool, args, group, log):
     pid = os.fork()
     if pid:
         return pid
@@ -29,7 +31,7 @@ def start(args, group, log):
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
-    code = pretrain.main(args)
+    code = tool.main(args)
     sys.stdout.flush()
     os._exit(code)
 
@@ -69,6 +71,7 @@ def stop_at(pid, point, output, number, group):
 
 def main():
     plan = json.loads(Path(sys.argv[1]).read_text())
+    tool = importlib.import_module(plan["tool"])
     output, group = Path(plan["output"]), plan.get("group", False)
     log = os.open(f"{output}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     number = getattr(signal, f"SIG{plan['signal']}")
@@ -76,14 +79,13 @@ def main():
     for point in plan["points"]:
         resume = ["--resume"] if (output / "last_checkpoint").is_file() else []
         if not resume and output.is_dir():  # stopped before its first checkpoint: begin again
-            for path in output.glob("*"):
-                path.unlink()
-        code = stop_at(start([*resume, *plan["args"]], group, log), point, output, number, group)
+            shutil.rmtree(output)
+        code = stop_at(start(tool, [*resume, *plan["args"]], group, log), point, output, number, group)
         if code is None:
             break
         codes.append(code)
     resume = ["--resume"] if (output / "last_checkpoint").is_file() else []
-    _, status = os.waitpid(start([*resume, *plan["args"]], False, log), 0)
+    _, status = os.waitpid(start(tool, [*resume, *plan["args"]], False, log), 0)
     print(json.dumps({"stopped": len(codes), "codes": codes, "last": os.waitstatus_to_exitcode(status)}))
 
 

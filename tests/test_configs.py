@@ -16,7 +16,8 @@ from run_tools import PROJECT
 FOLDER = PROJECT / "configs"
 NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
 LEAVES = sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("faster_rcnn_*.yaml"))
-LEAVES += ["paper/wrn/multipathnet_wrn34_2_coco.yaml", "bccd/resnet18_fpn.yaml", "bccd/wrn34_2.yaml"]
+LEAVES += ["paper/wrn/multipathnet_wrn34_2_coco.yaml"]
+LEAVES += sorted(f"bccd/{p.name}" for p in (FOLDER / "bccd").glob("*_*.yaml"))
 
 
 def load_config(name, *opts):
@@ -36,7 +37,8 @@ def test_each_network_has_its_three_families():
     expected |= {f"paper/resnet/faster_rcnn_{n}_coco" for n in ("vgg16", "resnet101")}
     expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in ("refined", "context", "multiscale")}
     expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in NETWORKS}
-    expected |= {"paper/wrn/multipathnet_wrn34_2_coco", "bccd/resnet18_fpn", "bccd/wrn34_2"}
+    expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
+    expected |= {"paper/wrn/multipathnet_wrn34_2_coco"}
     expected |= {"demo/faster_rcnn_resnet18_fpn"}
     assert {name.removesuffix(".yaml") for name in LEAVES} == expected
 

@@ -1,0 +1,306 @@
+"""Fine-tuning on a user's own set: classes, anchors and schedule from the data; what a detector hands on to another."""
+
+import json
+
+from backbones.errors import InputError
+from backbones.files import read_checkpoint, save_checkpoint
+from backbones.weights import read_weights
+from detection.adapt import adapt
+from detection.checkpoint import load_detector, transfer_classes
+from detection.config import default_config
+from detection.datasets import register_datasets
+from detection.sources import find_split
+from detection.trainer import DetectionTrainer
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from PIL import Image
+from run_tools import assert_clear_error, run_tool, train_net
+from test_configs import load_config
+from test_detection_data import coco, obj, voc
+
+FPN = "configs/faster_rcnn_resnet18_fpn.yaml"
+TINY = ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0, "TEST.PICTURES", 1]
+TINY += ["SOLVER.IMS_PER_BATCH", 2, "MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
+TINY += ["MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16]
+
+
+@pytest.fixture
+def yolo(shapes, tmp_path):
+    """The demo's data in YOLO's layout."""
+    names = None
+    for split in ("train", "val"):
+        content = json.loads((shapes / "annotations" / f"{split}.json").read_text())
+        names = [c["name"] for c in content["categories"]]
+        (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        for image in content["images"]:
+            source = shapes / "images" / split / image["file_name"].rsplit("/", 1)[-1]
+            (tmp_path / "images" / split / source.name).write_bytes(source.read_bytes())
+            lines = ""
+            for a in content["annotations"]:
+                if a["image_id"] == image["id"]:
+                    x, y, w, h = (v / image["width"] for v in a["bbox"])
+                    lines += f"{a['category_id']} {x + w / 2:.6f} {y + h / 2:.6f} {w:.6f} {h:.6f}\n"
+            (tmp_path / "labels" / split / f"{source.stem}.txt").write_text(lines)
+    (tmp_path / "data.yaml").write_text(f"train: images/train\nval: ../images/val\nnames: {names}\n")
+    return tmp_path
+
+
+def records_of(source):
+    cfg = default_config()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (str(source),)
+    lines = register_datasets(cfg)
+    return DatasetCatalog.get(str(source)), cfg.DATASETS.CLASSES, lines
+
+
+def test_yolo_is_read_as_coco_is(yolo, shapes):
+    ours, classes, _ = records_of(find_split(str(yolo), "train", "--train"))
+    theirs, expected, _ = records_of(shapes / "annotations" / "train.json")
+    assert classes == expected
+    for a, b in zip(ours, theirs, strict=True):
+        assert [x["category_id"] for x in a["annotations"]] == [x["category_id"] for x in b["annotations"]]
+        boxes = [[x["bbox"] for x in r["annotations"]] for r in (a, b)]
+        np.testing.assert_allclose(*(np.reshape(x, (-1, 4)) for x in boxes), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.2", "neither `class x y"),
+        ("9 0.5 0.5 0.2 0.2", "classes 0 to 4"),
+        ("-1 0.5 0.5 0.2 0.2", "neither"),
+        ("0 0.5 x 0.2 0.2", "is not `class x y width height`"),
+        ("0 64 64 20 20", "is in pixels"),
+    ],
+)
+def test_broken_labels_are_named(yolo, line, message):
+    (yolo / "labels" / "val" / "00000.txt").write_text(f"\n{line}\n")
+    with pytest.raises(InputError, match=rf"00000\.txt:2: .*{message}"):
+        records_of(f"{yolo / 'data.yaml'}:val")
+
+
+def test_polygons_missing_labels_and_lists_of_images(yolo):
+    (yolo / "labels" / "val" / "00000.txt").write_text("1 0.1 0.2 0.5 0.2 0.3 0.8\n")
+    (yolo / "labels" / "val" / "00001.txt").unlink()
+    (yolo / "val.txt").write_text("./images/val/00000.png\nimages/val/00001.png\nimages/val/00001.png\n")
+    (yolo / "data.yaml").write_text("val: val.txt\nnames: {0: a, 1: b}\n")
+    records, classes, lines = records_of(f"{yolo / 'data.yaml'}:val")
+    assert classes == ("a", "b") and len(records) == 2 and records[1]["annotations"] == []
+    np.testing.assert_allclose(records[0]["annotations"][0]["bbox"], np.array([0.1, 0.2, 0.5, 0.8]) * 128, atol=1e-3)
+    assert any("listed more than once" in line for line in lines)
+    for broken, message in (("names: 3", "must list the classes"), ("names: [a]\nval: nowhere", "neither a folder")):
+        (yolo / "data.yaml").write_text(broken)
+        with pytest.raises(InputError, match=message):
+            records_of(f"{yolo / 'data.yaml'}:val")
+
+
+def test_voc_in_the_wild(tmp_path):
+    bare = "<name>{}</name><bndbox><xmin>{}</xmin><ymin>2.5</ymin><xmax>30.25</xmax><ymax>20</ymax></bndbox>"
+    root = voc(tmp_path, [bare.format("Cat", 1), bare.format("cat", 0), bare.format("dog ", 3.5)])
+    records, classes, lines = records_of(f"{root}:train")
+    assert classes == ("Cat", "dog") and [a["category_id"] for a in records[0]["annotations"]] == [0, 0, 1]
+    assert records[0]["annotations"][2]["bbox"] == [2.5, 1.5, 30.25, 20]
+    said = "\n".join(lines)
+    assert "1 objects whose class is written in another case" in said and "VOC_FIRST_PIXEL 0" in said
+    cfg = default_config()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.DATASETS.VOC_FIRST_PIXEL = (), (f"{root}:train",), 0
+    register_datasets(cfg)
+    assert DatasetCatalog.get(f"{root}:train")[0]["annotations"][2]["bbox"] == [3.5, 2.5, 30.25, 20]
+
+
+def test_images_in_training_and_test_are_warned_of(tmp_path):
+    root = voc(tmp_path / "v", [obj(1, 1, 9, 9)])
+    copy = voc(tmp_path / "w", [obj(1, 1, 9, 9)])
+    other = voc(tmp_path / "o", [obj(1, 1, 9, 9)])
+    Image.new("RGB", (60, 40), "red").save(other / "JPEGImages" / "1.jpg")
+
+    def warnings(test):
+        cfg = default_config()
+        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (f"{root}:train",), (f"{test}:val",)
+        return [line for line in register_datasets(cfg) if "warning" in line]
+
+    for same in (root, copy):  # one file, or one content
+        assert "1 of 1 images are in the training data too" in warnings(same)[0]
+    assert warnings(other) == []
+
+
+# Anchors and schedule
+
+
+def adapted(name, records, *given, anchors=True, batch=16):
+    cfg = load_config(name)
+    source = f"adapt {len(DatasetCatalog.list())}"
+    DatasetCatalog.register(source, lambda: records)
+    cfg.DATASETS.TRAIN = (source,)
+    return cfg, adapt(cfg, given, batch, anchors=anchors)
+
+
+def images(count, side, ratio=1.0, size=800):
+    box = {"bbox": [0, 0, side / ratio**0.5, side * ratio**0.5], "category_id": 0, "iscrowd": 0}
+    return [{"height": size, "width": size, "annotations": [box]}] * count
+
+
+def test_the_schedule_goes_through_detectron2s_two():
+    cfg, _ = adapted("faster_rcnn_resnet50_fpn.yaml", images(16551, 100))
+    assert cfg.SOLVER.MAX_ITER == 18000 and cfg.SOLVER.STEPS == (12000, 16000)
+    cfg, lines = adapted("faster_rcnn_resnet50_fpn.yaml", images(205, 100))
+    assert cfg.SOLVER.MAX_ITER == 487 and "38 epochs of 205 images" in lines[0] and cfg.SOLVER.WARMUP_ITERS == 24
+    cfg, _ = adapted("faster_rcnn_resnet50_fpn_3x.yaml", images(205, 100))
+    assert cfg.SOLVER.MAX_ITER == 1462
+    cfg, lines = adapted("faster_rcnn_resnet50_fpn.yaml", images(117266, 100))
+    assert cfg.SOLVER.MAX_ITER == 90000 and lines == []
+    cfg, lines = adapted("bccd/resnet18_fpn.yaml", images(205, 100))
+    assert cfg.SOLVER.MAX_ITER == 500 and lines == []  # it is for this set already
+
+
+def test_what_the_user_sets_stays():
+    cfg, lines = adapted("faster_rcnn_resnet50.yaml", images(300, 8), "SOLVER.MAX_ITER", "MODEL.ANCHOR_GENERATOR.SIZES")
+    assert cfg.SOLVER.MAX_ITER == 90000 and lines == []
+    cfg, lines = adapted("faster_rcnn_resnet50.yaml", images(301, 8), anchors=False)
+    assert len(lines) == 1 and cfg.MODEL.ANCHOR_GENERATOR.SIZES == [[32, 64, 128, 256, 512]]
+
+
+def test_anchors_are_of_the_boxes_sizes_after_resizing():
+    small = images(150, 5) + images(150, 40)  # 4.5 and 36 pixels once 800 become 720
+    cfg, lines = adapted("faster_rcnn_resnet50.yaml", small)
+    (sizes,) = cfg.MODEL.ANCHOR_GENERATOR.SIZES
+    assert len(sizes) == 4 and sizes[0] in (4, 5) and sizes[-1] == 36 and "px after resizing" in lines[1]
+    cfg, _ = adapted("faster_rcnn_resnet50_fpn.yaml", small)
+    assert cfg.MODEL.ANCHOR_GENERATOR.SIZES == [[8], [16], [32], [64], [128]]
+    cfg, lines = adapted("faster_rcnn_resnet50_fpn.yaml", images(200, 100, ratio=4.0))
+    assert cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS == [[0.5, 1.0, 2.0, 3.0, 5.0]] and "height / width" in lines[1]
+
+
+# Detector to detector
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("faster_rcnn_resnet18.yaml", ["roi_heads.box_predictor.cls_score.weight"]),
+        (
+            "paper/wrn/multipathnet_wrn34_2_coco.yaml",
+            [f"roi_heads.box_predictor.cls_scores.{u}.bias" for u in range(6)],
+        ),
+    ],
+)
+def test_classes_of_the_same_name_are_kept(name, layers, tmp_path):
+    old = load_config(name, "MODEL.BACKBONE.NAME", "build_resnet18_backbone", "MODEL.ROI_BOX_HEAD.FC_DIM", 16)
+    old.merge_from_list(["MODEL.ROI_LOC_HEAD.CONV_DIM", 8])
+    old.DATASETS.CLASSES, old.MODEL.ROI_HEADS.NUM_CLASSES = ("cat", "dog", "cow"), 3
+    model = build_model(old)
+    save_checkpoint({"model": model.state_dict(), **DetectionTrainer.metadata(old)}, tmp_path / "old.pth")
+    new = old.clone()
+    new.DATASETS.CLASSES, new.MODEL.ROI_HEADS.NUM_CLASSES = ("Cow", "horse", "cat", "pig"), 4
+    new.MODEL.WEIGHTS = str(tmp_path / "old.pth")
+    fresh = build_model(new)
+    before = {k: v.clone() for k, v in fresh.state_dict().items()}
+    load_detector(new, fresh, for_training=True)
+    after, theirs = fresh.state_dict(), model.state_dict()
+    for layer in layers:
+        assert torch.equal(after[layer][[0, 2, 4]], theirs[layer][[2, 0, 3]])  # cow, cat, background
+        assert torch.equal(after[layer][[1, 3]], before[layer][[1, 3]])  # horse and pig, as initialised
+    boxes = "roi_heads.box_predictor.bbox_pred.weight"
+    assert torch.equal(after[boxes][:4], theirs[boxes][8:]) and torch.equal(after[boxes][4:8], before[boxes][4:8])
+    if "localiser" in str(after.keys()):
+        locate = "roi_heads.localiser.predict_x.weight"
+        assert torch.equal(after[locate].unflatten(0, (4, -1))[2], theirs[locate].unflatten(0, (3, -1))[0])
+    assert all(torch.equal(after[k], theirs[k]) for k in after if k.startswith(("backbone.", "proposal_generator.")))
+
+
+def test_retinanets_rows_go_by_anchor_and_class(tmp_path):
+    old = default_config()
+    old.DATASETS.CLASSES = ("cat", "dog")
+
+    class Head(torch.nn.Module):
+        def __init__(self, classes, anchors=3):
+            super().__init__()
+            self.head = torch.nn.Module()
+            self.head.cls_score = torch.nn.Conv2d(4, anchors * classes, 3)
+
+    theirs, ours = Head(2), Head(3)
+    save_checkpoint({"model": theirs.state_dict(), "classes": ["cat", "dog"]}, tmp_path / "r.pth")
+    old.DATASETS.CLASSES = ("dog", "cow", "cat")
+    state = transfer_classes(old, ours, read_weights(tmp_path / "r.pth"), True)
+    key = "head.cls_score.weight"
+    given, rows = theirs.state_dict()[key].unflatten(0, (3, 2)), state[key].unflatten(0, (3, 3))
+    assert torch.equal(rows[:, 0], given[:, 1]) and torch.equal(rows[:, 2], given[:, 0])
+    assert torch.equal(rows[:, 1], ours.state_dict()[key].unflatten(0, (3, 3))[:, 1])
+
+
+# By the tool
+
+
+def test_one_command_fine_tunes_and_hands_on(yolo, shapes, tmp_path):
+    args = ["--config-file", FPN, "--train", yolo, "--val", yolo, "--from-scratch", *TINY]
+    done = train_net(*args, "SOLVER.MAX_ITER", 2, "OUTPUT_DIR", tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+    assert "anchors: sizes [[" in done.stdout and "schedule:" not in done.stdout
+    first = read_checkpoint(tmp_path / "a" / "model_final.pth")
+    assert (
+        "backbone.bottom_up.bn1.weight" in first["model"]
+        and "backbone.bottom_up.bn1.running_mean" not in first["model"]
+    )
+    assert first["classes"] == ["cross", "disk", "square", "star", "triangle"]
+
+    weights = tmp_path / "a" / "model_final.pth"
+    cats = coco(tmp_path / "c")  # one image of cat and dog
+    args = ["--config-file", FPN, "--train", cats, "--val", cats, "--weights", weights, "--freeze", 3, *TINY]
+    done = train_net(*args, "OUTPUT_DIR", tmp_path / "b", "MODEL.RESNETS.NORM", "GN", "MODEL.FPN.NORM", "GN")
+    assert done.returncode == 0, done.stderr
+    assert "box predictor re-initialised" in done.stdout and "images are in the training data too" in done.stdout
+    assert "schedule: " in done.stdout and "epochs of 1 images" in done.stdout
+    second = read_checkpoint(tmp_path / "b" / "model_final.pth")
+    stem, last = "backbone.bottom_up.layer2.1.conv2.weight", "backbone.bottom_up.layer3.1.conv2.weight"
+    assert torch.equal(first["model"][stem], second["model"][stem])
+    assert not torch.equal(first["model"][last], second["model"][last])
+
+    # A folder of images is predicted on, with the detector's classes.
+    config = ["--config-file", tmp_path / "b" / "config.yaml", "--weights", tmp_path / "b" / "model_final.pth"]
+    done = train_net(*config, "--eval-only", "--val", shapes / "images" / "val", "OUTPUT_DIR", tmp_path / "p")
+    assert done.returncode == 0, done.stderr
+    assert "6 images without annotations" in done.stdout
+    assert (tmp_path / "p" / "inference" / "coco_instances_results.json").is_file()
+    assert len(list((tmp_path / "p" / "pictures").glob("*.png"))) == 1
+
+
+def test_mistakes_of_transfer_are_answered(yolo, shapes, tmp_path):
+    def answer(*args, words):
+        assert_clear_error(train_net("--config-file", FPN, *args, "OUTPUT_DIR", tmp_path / "x"), *words)
+
+    (tmp_path / "empty").mkdir()
+    answer("--train", tmp_path / "empty", "--val", yolo, words=("--train", "YOLO's (data.yaml)"))
+    answer("--train", yolo, "--val", coco(tmp_path / "c"), words=("its classes are not those to learn",))
+    answer("--train", yolo, "--val", yolo, "--freeze", 9, words=("FREEZE_AT", "9 is not in 0 to 5"))
+    answer("--train", yolo, "--val", yolo, "--weights", tmp_path / "no.pth", words=("no such checkpoint",))
+
+
+def test_data_is_inspected_and_converted(yolo, real_data, tmp_path):
+    (yolo / "images" / "val" / "00003.png").write_bytes((yolo / "images" / "val" / "00003.png").read_bytes()[:300])
+    done = run_tool("inspect_data.py", yolo, "--samples", 2, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "inspect.json").read_text())
+    val = next(v for k, v in report.items() if k.endswith(":val"))
+    assert val["images"] == 6 and sum(c["boxes"] for c in val["classes"].values()) == val["boxes"] > 0
+    assert [name[-9:] for name in val["unreadable"]] == ["00003.png"]
+    assert "00003.png: cannot be decoded" in done.stdout and "median" in done.stdout
+    bccd = ["inspect_data.py", f"{real_data / 'bccd'}:test", "--samples", 1, "--augmented", 2]
+    done = run_tool(*bccd, "--config-file", "configs/bccd/resnet18_fpn.yaml", "--output", tmp_path / "b")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "b").glob("*.png"))) == 2 and "of 2 augmented samples" in done.stdout
+
+    target = tmp_path / "converted" / "test.json"
+    done = run_tool("convert.py", f"{real_data / 'bccd'}:test", target)
+    assert done.returncode == 0, done.stderr
+    theirs, classes, _ = records_of(f"{real_data / 'bccd'}:test")
+    ours, same, _ = records_of(target)
+    assert same == classes and len(ours) == 72
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(
+            [x["bbox"] for x in a["annotations"]], [x["bbox"] for x in b["annotations"]], atol=1e-6
+        )
+    assert_clear_error(run_tool("convert.py", f"{real_data / 'bccd'}:test", target), "exists")

@@ -1,0 +1,51 @@
+"""Trains several networks on the same data and prints their AP side by side; the same command goes on where it stopped.
+
+tools/compare.py configs/bccd/*_fpn.yaml --data BCCD --weights 'CIFAR10/{arch}/model_final.pth' --random --seeds 0 1 2
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from backbones.run import exit_code
+from detection.compare import RANDOM, compare, runs, summary
+
+PROJECT = Path(__file__).parents[1]
+
+
+def work(args):
+    starts = [args.weights] if args.weights else []
+    starts += [RANDOM] if args.random or not starts else []
+    output = Path(args.output)
+    todo = runs(args.config, starts, args.seeds)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
+    train = [sys.executable, *(launcher if args.processes > 1 else []), str(PROJECT / "tools" / "train_net.py")]
+    options = ["--data", args.data] if args.data else []
+    try:
+        compare(todo, train, [*options, *args.opts], output, args.minutes)
+    finally:
+        table = summary(todo, output)
+        print(table)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "comparison.md").write_text(table + "\n")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="+", help="configs of detectors")
+    parser.add_argument("--data", metavar="DIR", help="folder of VOC, COCO or YOLO layout; else the configs' data")
+    parser.add_argument("--weights", metavar="FILE", help="checkpoints to start from; {arch} is the network's name")
+    parser.add_argument("--random", action="store_true", help="start from random weights too; alone without --weights")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--processes", type=int, default=1, help="of each run, one a GPU")
+    parser.add_argument("--minutes", type=float, default=0, help="leave after so many, saved; 0 for no limit")
+    parser.add_argument("--output", default="output/compare", help="of all runs; the same one goes on with them")
+    parser.add_argument(
+        "--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for every run"
+    )
+    args = parser.parse_args(argv)
+    return exit_code(lambda: work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

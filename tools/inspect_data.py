@@ -1,0 +1,69 @@
+"""Reports counts, sizes and defects of detection data, and draws samples of it.
+
+tools/inspect_data.py DIR:train DIR:val
+tools/inspect_data.py train.json --samples 16 --augmented 16 --config-file configs/bccd/resnet18_fpn.yaml
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from backbones.run import exit_code, merge_config
+from detection.config import default_config
+from detection.datasets import register_datasets, slug
+from detection.inspect import as_text, describe, draw_augmented, draw_samples, unreadable
+from detection.mapper import build_pipeline
+from detection.report import write_json
+from detection.sources import splits_of
+
+from detectron2.data import DatasetCatalog
+
+
+def names_of(source):
+    """A name of data as it is; of a folder with splits all of them."""
+    folder = Path(source)
+    return list(splits_of(folder).values()) or [source] if folder.is_dir() else [source]
+
+
+def work(args):
+    cfg = default_config()
+    merge_config(cfg, args.config_file, args.opts)
+    build_pipeline(cfg.INPUT.ALBUMENTATIONS)
+    names = [name for source in args.source for name in names_of(source)]
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), tuple(names)
+    lines = register_datasets(cfg)
+    report, output = {}, Path(args.output)
+    for name in names:
+        report[name] = describe(name) | {"defects": [x for x in lines if x.startswith(f"{name}: ")][1:]}
+        broken = report[name]["unreadable"] = unreadable(name)
+        print(f"{name}: {as_text(report[name])}")
+        for line in [*report[name]["defects"], *broken.values()]:
+            print(f"defect: {line}")
+        readable = [r for r in DatasetCatalog.get(name) if r["file_name"] not in broken]
+        if args.samples:
+            draw_samples(name, readable, args.samples, output / f"{slug(name)}_samples.png", cfg.SEED)
+        if args.augmented:
+            dropped = draw_augmented(
+                cfg, name, readable, args.augmented, output / f"{slug(name)}_augmented.png", cfg.SEED
+            )
+            print(f"{dropped} boxes of {args.augmented} augmented samples cropped away or left without area")
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(report, output / "inspect.json")
+    print(f"{json.dumps(sorted(p.name for p in output.iterdir()))} in {output}")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", nargs="+", help="DIR, DIR:SPLIT, FILE.json[:IMAGES], data.yaml:SPLIT")
+    parser.add_argument("--samples", type=int, default=9, metavar="N", help="images drawn with their boxes")
+    parser.add_argument("--augmented", type=int, default=0, metavar="N", help="samples as the config augments them")
+    parser.add_argument("--config-file", default="", help="of which INPUT is taken, for --augmented")
+    parser.add_argument("--output", default="output/inspect", help="folder of inspect.json and the pictures")
+    parser.add_argument("--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides")
+    args = parser.parse_args(argv)
+    return exit_code(lambda: work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
