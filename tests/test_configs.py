@@ -17,7 +17,7 @@ FOLDER = PROJECT / "configs"
 NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
 LEAVES = sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("faster_rcnn_*.yaml"))
 LEAVES += ["paper/wrn/multipathnet_wrn34_2_coco.yaml"]
-LEAVES += sorted(f"bccd/{p.name}" for p in (FOLDER / "bccd").glob("*_*.yaml"))
+LEAVES += sorted(str(p.relative_to(FOLDER)) for p in (FOLDER / "bccd").rglob("*_*.yaml"))
 
 
 def load_config(name, *opts):
@@ -38,7 +38,8 @@ def test_each_network_has_its_three_families():
     expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in ("refined", "context", "multiscale")}
     expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in NETWORKS}
     expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
-    expected |= {"paper/wrn/multipathnet_wrn34_2_coco"}
+    expected |= {f"bccd/ablation/{k}_resnet18" for k in ("baseline", "context", "locnet", "multipath")}
+    expected |= {"bccd/ablation/multipath_one_iou_resnet18", "paper/wrn/multipathnet_wrn34_2_coco"}
     expected |= {"demo/faster_rcnn_resnet18_fpn"}
     assert {name.removesuffix(".yaml") for name in LEAVES} == expected
 

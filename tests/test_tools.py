@@ -71,6 +71,9 @@ def test_evaluation_alone_detects_the_same(trained, tmp_path, launcher):
     done = train_net(*args, launcher=launcher)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(detections(tmp_path), detections(trained), atol=1e-3)
+    (ours,), (theirs,) = (json.loads((run / "results.json").read_text()).values() for run in (tmp_path, trained))
+    assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0
+    assert ours == pytest.approx(theirs, abs=1e-2, nan_ok=True) and "errors/Miss" in ours
 
 
 def test_evaluation_in_the_folder_of_a_run_leaves_the_run_as_it_was(trained, tmp_path):
