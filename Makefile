@@ -22,7 +22,7 @@ demo: setup
 	$(BIN)/python tools/demo.py --output output/demo
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

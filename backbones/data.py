@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 
 @contextlib.contextmanager
@@ -49,22 +49,31 @@ class PositionSampler(Sampler):
             yield own * comm.get_world_size() + comm.get_rank(), index
 
 
+class Loader(DataLoader):
+    """A DataLoader whose workers SIGTERM does not reach.
+
+    A pre-empted job's signal goes to every process of its group, but the run needs its workers until it has saved.
+    """
+
+    def __iter__(self):
+        # Workers inherit the mask; to ignore the signal once they run would leave them a moment in which it ends them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def loader_options(cfg: CfgNode) -> dict:
-    """A DataLoader's workers, as exact resume and pre-emption want them."""
+    """Arguments of a `Loader`, as exact resume and pre-emption want them."""
     # At exit multiprocessing asks workers to end by SIGTERM and waits; what is registered so comes before.
     multiprocessing.util.Finalize(None, _end_workers, exitpriority=10)
     # A generator of its own: the loader draws from it when it starts, which a resumed run does more often.
     return {
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
-        "worker_init_fn": _start_worker,
         "generator": torch.Generator(),
         "pin_memory": torch.device(cfg.MODEL.DEVICE).type == "cuda",
     }
-
-
-def _start_worker(_worker: int) -> None:
-    # A pre-empted job's signal reaches every process of its group; the run needs its workers until it has saved.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _end_workers() -> None:

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
+    """What every tool that runs others takes: --processes, --minutes, --output and --set.
+
+    Args:
+        output: the default folder of all runs.
+    """
+    parser.add_argument("--processes", type=int, default=1, help="of each run, one a GPU")
+    parser.add_argument("--minutes", type=float, default=0, help="leave after so many, saved; 0 for no limit")
+    parser.add_argument("--output", default=output, help="of all runs; the same one goes on with them")
+    parser.add_argument(
+        "--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for every run"
+    )
+
+
+def command_of(tool: Path, processes: int) -> list[str]:
+    """The command that runs a tool, by torchrun where it is to run in several processes."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [sys.executable, *(launcher if processes > 1 else []), str(tool)]
 
 
 def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, deadline: float | None) -> bool:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from backbones.data import PositionSampler, loader_options
+from backbones.data import Loader, PositionSampler, loader_options
 from backbones.errors import InputError
 from backbones.files import read_checkpoint, save_checkpoint
 from backbones.hooks import progress
@@ -22,7 +22,6 @@ from detectron2.config import CfgNode
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 _NORMALISATION = "normalisation.pth"
 _FIT_AT_MOST = 100_000  # images that a normalisation is fitted on
@@ -54,16 +53,16 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> GoodImages:
     if isinstance(images, Shards):
         example = Example(train_transform(cfg, fitted))
         data = TrainingShards(images, example, cfg.SEED, start_iter * parts, batch)
-        loader = DataLoader(data, batch, drop_last=True, **options)
+        loader = Loader(data, batch, drop_last=True, **options)
     else:
         images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
         data = TrainingImages(images, Example(train_transform(cfg, fitted)), cfg.SEED)
         sampler = PositionSampler(TrainingSampler(len(images), seed=cfg.SEED), start_iter * parts * batch)
-        loader = DataLoader(data, batch, sampler=sampler, drop_last=True, **options)
+        loader = Loader(data, batch, sampler=sampler, drop_last=True, **options)
     return GoodImages(loader, cfg.CLASSIFICATION.MAX_BAD_IMAGES)
 
 
-def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> DataLoader | Sized:
+def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> Loader | Sized:
     """Every image of val once, split over the processes; one by one for the "dense" test, whose images differ in size.
 
     Args:
@@ -74,11 +73,11 @@ def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> Da
     batch = 1 if cfg.CLASSIFICATION.TEST.VIEWS == "dense" else cfg.SOLVER.IMS_PER_BATCH
     batch = max(batch // comm.get_world_size() // cfg.SOLVER.ACCUMULATE, 1)
     if isinstance(images, Shards):
-        loader = DataLoader(ValShards(images, Example(val_transform(cfg, fitted))), batch, **loader_options(cfg))
+        loader = Loader(ValShards(images, Example(val_transform(cfg, fitted))), batch, **loader_options(cfg))
         return Sized(loader, -(-len(images) // batch // comm.get_world_size()))
     images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
     data = ValImages(images, Example(val_transform(cfg, fitted)))
-    return DataLoader(data, batch, sampler=InferenceSampler(len(data)), **loader_options(cfg))
+    return Loader(data, batch, sampler=InferenceSampler(len(data)), **loader_options(cfg))
 
 
 class Sized:
@@ -135,7 +134,7 @@ def _fit(cfg: CfgNode) -> normalise.Fitted:
     every = -(-len(images) // _FIT_AT_MOST)
     sampler = [(0, i) for i in range(0, len(images), every)]
     data = TrainingImages(images, example, cfg.SEED)
-    loader = DataLoader(data, 100, sampler=sampler, collate_fn=collate, **loader_options(cfg))
+    loader = Loader(data, 100, sampler=sampler, collate_fn=collate, **loader_options(cfg))
     batches: Iterator[Tensor] = (batch["image"] for batch in progress(loader, desc="fit", leave=False))
     return normalise.fit(cfg.CLASSIFICATION.NORMALISE, batches)
 

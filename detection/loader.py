@@ -6,18 +6,18 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backbones.data import PositionSampler, loader_options, seeded
+from backbones.data import Loader, PositionSampler, loader_options, seeded
 from backbones.errors import InputError
 from detection.mapper import DetectionMapper
 from detection.proposals import attach_proposals
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetFromList, build_detection_test_loader
+from detectron2.data import DatasetCatalog, DatasetFromList, MapDataset
 from detectron2.data.build import filter_images_with_only_crowd_annotations, trivial_batch_collator
-from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
+from detectron2.data.samplers import InferenceSampler, RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 log = logging.getLogger("residet")
 
@@ -78,7 +78,7 @@ class GroupedBatches(Sampler):
 class CountedBatches:
     """A training loader's batches; boxes that augmentation left without area are counted in metrics and log."""
 
-    def __init__(self, loader: DataLoader):
+    def __init__(self, loader: Loader):
         self.loader = loader
 
     def __iter__(self) -> Iterator[list[dict]]:
@@ -107,7 +107,7 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> CountedBatches:
     groups = [grouping and r["width"] > r["height"] for r in records]
     stream = PositionSampler(_indices(cfg, records), 0)
     return CountedBatches(
-        DataLoader(
+        Loader(
             TrainingRecords(records, DetectionMapper(cfg, True), cfg.SEED),
             batch_sampler=GroupedBatches(stream, groups, batch, start_iter * parts),
             collate_fn=trivial_batch_collator,
@@ -142,13 +142,11 @@ def _indices(cfg: CfgNode, records: list[dict]) -> Iterable[int]:
     return TrainingSampler(len(records), seed=cfg.SEED)
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str, *, with_instances: bool = False) -> DataLoader:
+def build_test_loader(cfg: CfgNode, dataset_name: str, *, with_instances: bool = False) -> Loader:
     """Every image once, one by one, split over the processes; with its proposals where those come from a file."""
-    return build_detection_test_loader(
-        records_of(cfg, dataset_name),
-        mapper=DetectionMapper(cfg, False, with_instances),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-    )
+    data = MapDataset(DatasetFromList(records_of(cfg, dataset_name)), DetectionMapper(cfg, False, with_instances))
+    sampler, collate = InferenceSampler(len(data)), trivial_batch_collator
+    return Loader(data, 1, sampler=sampler, collate_fn=collate, **loader_options(cfg))
 
 
 def check_loader(cfg: CfgNode, *, eval_only: bool) -> None:

@@ -64,6 +64,15 @@ class RegionHeads:
             "loc_rounds": cfg.MODEL.ROI_LOC_HEAD.ROUNDS,
         }
 
+    @classmethod
+    def with_options(cls, arguments: dict, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """detectron2's arguments of the constructor and `region_options`; with context the predictor takes twice C."""
+        options = cls.options(cfg, input_shape)
+        if options["global_context"]:
+            channels = arguments["box_predictor"].cls_score.in_features
+            arguments["box_predictor"] = FastRCNNOutputLayers(cfg, ShapeSpec(channels=2 * channels))
+        return arguments | {"region_options": options}
+
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         """(R, C) of the regions of all images."""
         raise NotImplementedError
@@ -189,12 +198,7 @@ class ArchRes5ROIHeads(RegionHeads, Res5ROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        arguments = super().from_config(cfg, input_shape)
-        options = cls.options(cfg, input_shape)
-        if options["global_context"]:
-            channels = arguments["box_predictor"].cls_score.in_features
-            arguments["box_predictor"] = FastRCNNOutputLayers(cfg, ShapeSpec(channels=2 * channels))
-        return arguments | {"region_options": options}
+        return cls.with_options(super().from_config(cfg, input_shape), cfg, input_shape)
 
     @classmethod
     def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Sequential, int]:
@@ -220,13 +224,7 @@ class PooledROIHeads(RegionHeads, StandardROIHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        arguments = super().from_config(cfg, input_shape)
-        options = cls.options(cfg, input_shape)
-        if options["global_context"]:
-            shape = arguments["box_head"].output_shape
-            channels = shape.channels * (shape.height or 1) * (shape.width or 1)
-            arguments["box_predictor"] = FastRCNNOutputLayers(cfg, ShapeSpec(channels=2 * channels))
-        return arguments | {"region_options": options}
+        return cls.with_options(super().from_config(cfg, input_shape), cfg, input_shape)
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         x = self.box_pooler([features[f] for f in self.box_in_features], boxes)

@@ -39,6 +39,7 @@ def test_the_table_has_mean_and_spread(tmp_path):
     assert "0 of 2" in lines[3] and "| -" in lines[3]
 
 
+@pytest.mark.slow
 def test_runs_go_on_where_the_clock_stopped_them(shapes, tmp_path):
     config = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
     small = ["SOLVER.MAX_ITER", 2, "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "TEST.PICTURES", 0]

@@ -39,6 +39,7 @@ def test_killed_at_ten_points(shapes, uninterrupted, tmp_path):
     assert_same_runs(uninterrupted, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
     report = run(shapes, tmp_path / "run", "TERM", [0.6, 0.5], group=True)
     assert report["codes"] and set(report["codes"]) == {0}

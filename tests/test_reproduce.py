@@ -45,6 +45,7 @@ def test_tables_that_test_alike_networks_share_their_training():
     assert ten.folder(Path("o")) == dense.folder(Path("o")) and ten.results(Path("o")) != dense.results(Path("o"))
 
 
+@pytest.mark.slow
 def test_runs_are_trained_resumed_and_summed_up(cifar, tmp_path):
     short = ["--set", "CLASSIFICATION.SCHEDULE_SCALE", "0.0001", "SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu"]
     args = ["resnet_cifar10:cifar_resnet20", "wrn_cifar10:cifar_wrn16_4", "--data", cifar, "--output", tmp_path]
@@ -62,6 +63,7 @@ def test_runs_are_trained_resumed_and_summed_up(cifar, tmp_path):
     assert summary(entries(args[:1]), tmp_path).splitlines()[0].split()[:2] == ["table", "network"]
 
 
+@pytest.mark.slow
 def test_a_run_that_time_cuts_short_is_gone_on_with(cifar, tmp_path):
     args = ["resnet_cifar10:cifar_resnet20", "--data", cifar, "--output", tmp_path, "--minutes", "0.4", "--set"]
     args += ["SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0"]

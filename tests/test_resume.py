@@ -93,6 +93,7 @@ def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
     assert_same_results(uninterrupted, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_warm_up_and_scaler_go_on_where_they_were(shapes, tmp_path):
     stopped_run(shapes, tmp_path / "a", "KILL", [], *STEPS)
     report = stopped_run(shapes, tmp_path / "b", "TERM", [0.1, 0.2], *STEPS)

@@ -30,6 +30,7 @@ def run(shapes, tmp_path, recipe, *extra, flags=()):
     return train_net(*args, "OUTPUT_DIR", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_four_steps_end_in_one_detector(shapes, tmp_path):
     done = run(shapes, tmp_path, "resnet/coco.yaml")
     assert done.returncode == 0, done.stderr
@@ -57,6 +58,7 @@ def test_four_steps_end_in_one_detector(shapes, tmp_path):
     assert a["bbox/AR100"] == pytest.approx(b["bbox/AR100"], abs=0.5) and "bbox/AP" in a
 
 
+@pytest.mark.slow
 def test_two_steps_go_on_where_they_were_stopped(shapes, tmp_path):
     done = run(shapes, tmp_path, "resnext/coco.yaml", flags=["--resume"])
     assert_clear_error(done, "--resume", "holds no stage to resume")

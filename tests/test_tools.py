@@ -100,6 +100,7 @@ def test_another_run_is_not_overwritten_but_resumed(shapes, trained, tmp_path):
     assert read_checkpoint(out / "model_final.pth")["trainer"]["iteration"] == 3
 
 
+@pytest.mark.slow
 def test_two_processes_under_torchrun(shapes, pretrained, tmp_path):
     done = detect(shapes, tmp_path / "d", "MODEL.WEIGHTS", pretrained, launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
@@ -164,6 +165,7 @@ def test_config_with_an_unknown_key_names_the_file(tmp_path):
     assert_clear_error(train_net("--config-file", tmp_path / "c.yaml"), "none.yaml")
 
 
+@pytest.mark.slow
 def test_bad_data(shapes, tmp_path):
     assert_clear_error(detect(tmp_path / "none", tmp_path / "run"), "--data", "no folder")
     broken = tmp_path / "broken"

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 from backbones.run import exit_code
+from backbones.series import add_arguments, command_of
 from detection.compare import RANDOM, compare, runs, summary
-
-PROJECT = Path(__file__).parents[1]
 
 
 def work(args):
@@ -18,8 +17,7 @@ def work(args):
     starts += [RANDOM] if args.random or not starts else []
     output = Path(args.output)
     todo = runs(args.config, starts, args.seeds)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
-    train = [sys.executable, *(launcher if args.processes > 1 else []), str(PROJECT / "tools" / "train_net.py")]
+    train = command_of(Path(__file__).with_name("train_net.py"), args.processes)
     options = ["--data", args.data] if args.data else []
     try:
         compare(todo, train, [*options, *args.opts], output, args.minutes)
@@ -37,12 +35,7 @@ def main(argv=None):
     parser.add_argument("--weights", metavar="FILE", help="checkpoints to start from; {arch} is the network's name")
     parser.add_argument("--random", action="store_true", help="start from random weights too; alone without --weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--processes", type=int, default=1, help="of each run, one a GPU")
-    parser.add_argument("--minutes", type=float, default=0, help="leave after so many, saved; 0 for no limit")
-    parser.add_argument("--output", default="output/compare", help="of all runs; the same one goes on with them")
-    parser.add_argument(
-        "--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for every run"
-    )
+    add_arguments(parser, "output/compare")
     args = parser.parse_args(argv)
     return exit_code(lambda: work(args))
 

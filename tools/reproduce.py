@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 from backbones.run import exit_code
+from backbones.series import add_arguments, command_of
 from classification.published import tables
 from classification.reproduce import SELECTIONS, entries, run, summary
 
-PROJECT = Path(__file__).parents[1]
-CONFIGS = PROJECT / "configs" / "classification"
+CONFIGS = Path(__file__).parents[1] / "configs" / "classification"
 
 
 def list_tables():
@@ -33,8 +33,7 @@ def work(args):
     todo = entries(args.table)
     options = ["--dataset", args.dataset] if args.dataset else []
     options += ["--download"] if args.download else []
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(args.processes)]
-    pretrain = [sys.executable, *(launcher if args.processes > 1 else []), str(PROJECT / "tools" / "pretrain.py")]
+    pretrain = command_of(Path(__file__).with_name("pretrain.py"), args.processes)
     try:
         run(todo, pretrain, ["--data", args.data, *options, *args.opts], CONFIGS, output, args.minutes)
     finally:
@@ -48,12 +47,7 @@ def main(argv=None):
     parser.add_argument("--data", default="", metavar="DIR", help="folder of the data")
     parser.add_argument("--dataset", default="", help="what the folder holds, as of tools/pretrain.py")
     parser.add_argument("--download", action="store_true", help="fetch the data into DIR if it is not there")
-    parser.add_argument("--processes", type=int, default=1, help="of each run, one a GPU")
-    parser.add_argument("--minutes", type=float, default=0, help="leave after so many, saved; 0 for no limit")
-    parser.add_argument("--output", default="output/reproduce", help="of all runs; the same one goes on with them")
-    parser.add_argument(
-        "--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for every run"
-    )
+    add_arguments(parser, "output/reproduce")
     args = parser.parse_args(argv)
     return exit_code(lambda: work(args))
 
