@@ -30,7 +30,17 @@ class Step(SimpleTrainer):
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=precision == "float16")
 
     def run_step(self) -> None:
-        """Raises FloatingPointError, before the weights change, if the loss is not finite."""
+        """Raises FloatingPointError, before the weights change, if the loss or what leads to it is not finite."""
+        try:
+            self._run_step()
+        except FloatingPointError as e:
+            rate, reason = self.optimizer.param_groups[0]["lr"], " ".join(str(e).split())
+            raise FloatingPointError(
+                f"the loss is not finite at iteration {self.iter}, learning rate {rate:.4g} ({reason}); "
+                "the last checkpoint is from before it."
+            ) from e
+
+    def _run_step(self) -> None:
         self.optimizer.zero_grad()
         data_time = 0.0
         losses: dict[str, Tensor] = {}
@@ -45,15 +55,7 @@ class Step(SimpleTrainer):
             for name, loss in part_losses.items():
                 losses[name] = losses.get(name, 0) + loss.detach()
         self.after_backward()
-        try:
-            self._write_metrics(losses, data_time)
-        except FloatingPointError as e:
-            rate = self.optimizer.param_groups[0]["lr"]
-            values = ", ".join(f"{name} {loss.item()}" for name, loss in losses.items())
-            raise FloatingPointError(
-                f"the loss is not finite at iteration {self.iter}, learning rate {rate:.4g} ({values}); "
-                "the last checkpoint is from before it."
-            ) from e
+        self._write_metrics(losses, data_time)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

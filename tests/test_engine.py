@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change():
     for value in (math.nan, math.inf):
         model = None
         with pytest.raises(
-            FloatingPointError, match=r"not finite at iteration 7, learning rate 0\.1 \(loss (nan|inf)\)"
+            FloatingPointError, match=r"not finite at iteration 7, learning rate 0\.1 \(.*loss.*(nan|inf)"
         ):
             model = step_once([torch.full((2, 4), value)])
         assert model is None
