@@ -101,7 +101,7 @@ def check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
             cfg.OUTPUT_DIR = next(str(path) for i in itertools.count(1) if not traces(path := folder / f"eval-{i}"))
         return
     found = traces(folder)
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+    if is_restart():
         args.resume = "last_checkpoint" in found
         return
     resumable = "last_checkpoint" in found
@@ -110,6 +110,11 @@ def check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
     if found and not args.resume:
         way_out = "give --resume or another folder" if resumable else "remove it or name another folder"
         raise InputError(f"OUTPUT_DIR: {folder} holds another run ({', '.join(found)}); {way_out}")
+
+
+def is_restart() -> bool:
+    """Whether torchrun has started the processes again after one has failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def traces(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from backbones.errors import InputError
@@ -104,11 +105,10 @@ def transfer_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_train
             f"{weights.path}: was trained for {known}, the data has {len(new)} classes {list(new)}; evaluate on "
             "matching data"
         )
-    of_name = {name.casefold(): i for i, name in enumerate(old)}
-    kept = [name for name in new if name.casefold() in of_name]
+    kept = [name for name in new if name.casefold() in {c.casefold() for c in old}]
     state = dict(weights.state)
     for key in layers:
-        state[key] = _copy_rows(ours[key].clone(), state[key], new, len(old), of_name, _rows(key))
+        state[key] = _copy_rows(ours[key].clone(), state[key], new, old, _rows(key))
     log.warning(
         "%s: was trained for %s, the data has %d classes %s: box predictor re-initialised%s",
         weights.path,
@@ -124,27 +124,26 @@ def _rows(key: str) -> str:
     """How the rows of a layer go by class, of detectron2's Faster R-CNN, ours, and RetinaNet; "" where they do not."""
     name = key.rsplit(".", 1)[0]
     if ".box_predictor." in key:
-        return "background last" if ".cls_score" in name else "by class"
+        return "background last" if ".cls_score" in name else "boxes"
     if ".localiser.predict" in key:
         return "by class"
     return "by anchor" if name.endswith("head.cls_score") else ""
 
 
-def _copy_rows(ours: Tensor, theirs: Tensor, new: tuple[str, ...], old: int, of_name: dict, rows: str) -> Tensor:
-    if rows == "by class" and ours.shape == theirs.shape and ours.shape[0] % len(new):
-        return theirs  # class-agnostic
-    if rows == "by anchor":
-        per_class = 1
-        ours_by, theirs_by = ours.unflatten(0, (-1, len(new))), theirs.unflatten(0, (-1, old)) if old else None
-        for i, name in enumerate(new):
-            if name.casefold() in of_name:
-                ours_by[:, i] = theirs_by[:, of_name[name.casefold()]]
+def _copy_rows(ours: Tensor, theirs: Tensor, new: Sequence[str], old: Sequence[str], rows: str) -> Tensor:
+    """Our rows, with theirs in the place of those of classes that both have, and of the background."""
+    if rows == "boxes" and len(ours) == len(theirs) == 4:
+        return theirs  # one box for all classes
+    if not old:
         return ours
-    per_class = 1 if rows == "background last" else ours.shape[0] // len(new)
+    last = -1 if rows == "background last" else None
+    anchors = len(ours) // len(new) if rows == "by anchor" else 1
+    ours_by = ours[:last].unflatten(0, (anchors, len(new), -1))
+    theirs_by = theirs[:last].unflatten(0, (anchors, len(old), -1))
+    of_name = {name.casefold(): i for i, name in enumerate(old)}
     for i, name in enumerate(new):
-        j = of_name.get(name.casefold())
-        if j is not None:
-            ours[i * per_class : (i + 1) * per_class] = theirs[j * per_class : (j + 1) * per_class]
-    if rows == "background last" and old:
-        ours[-1] = theirs[-1]
+        if name.casefold() in of_name:
+            ours_by[:, i] = theirs_by[:, of_name[name.casefold()]]
+    if last:
+        ours[last] = theirs[last]
     return ours

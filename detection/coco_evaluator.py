@@ -14,7 +14,6 @@ from detection.report import write_json
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
-from detectron2.utils import comm
 
 APIS = ("faster_coco_eval", "pycocotools")
 
@@ -25,7 +24,8 @@ _STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "AR
 class BoxCOCOEvaluator(COCOEvaluator):
     """detectron2's COCOEvaluator for boxes and proposals, against the records as they were read and mended.
 
-    It writes the detections as COCO's result format, coco_instances_results.json, with the data's own ids.
+    It writes the detections as COCO's result format, coco_instances_results.json, with the data's own ids. Results, in
+    the main process: {"bbox": {"AP", …, "AR100", …, "AP-CLASS", …}} in %, or {"box_proposals": {"AR@100", …}}.
 
     Args:
         dataset_name: registered data; without annotations nothing but that file comes of it.
@@ -46,12 +46,6 @@ class BoxCOCOEvaluator(COCOEvaluator):
         self._results_file = output_dir / "coco_instances_results.json"
         self._distributed, self._output_dir, self._tasks = True, None, ("bbox",)
         self._logger, self._cpu_device = logging.getLogger("detectron2"), "cpu"
-
-    def evaluate(self, img_ids=None) -> dict:
-        """{"bbox": {"AP", …, "AR100", …, "AP-CLASS", …}} in %, or {"box_proposals": {"AR@100", …}}; main process."""
-        if comm.is_main_process() and self._do_evaluation:
-            self._coco_api = _quietly(_coco("pycocotools"), self._truth)
-        return super().evaluate(img_ids)
 
     def _eval_predictions(self, predictions, img_ids=None) -> None:
         found = [d for p in predictions for d in p["instances"]]
@@ -77,6 +71,8 @@ class BoxCOCOEvaluator(COCOEvaluator):
     def _eval_box_proposals(self, predictions) -> None:
         for prediction in predictions:
             prediction["image_id"] = self._numbers[prediction["image_id"]]
+        if self._do_evaluation:
+            self._coco_api = _quietly(_coco("pycocotools"), self._truth)
         super()._eval_box_proposals(predictions)
 
 

@@ -20,7 +20,7 @@ from backbones.checkpointer import check_same_run
 from backbones.errors import InputError
 from backbones.files import read_checkpoint, save_checkpoint
 from backbones.hooks import progress
-from backbones.run import merge_options, traces, write_config
+from backbones.run import is_restart, merge_options, traces, write_config
 from detection.checkpoint import load_detector
 from detection.datasets import slug
 from detection.loader import build_test_loader
@@ -55,6 +55,9 @@ def check_stages(cfg: CfgNode) -> None:
 def check_stages_output(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Raises InputError if OUTPUT_DIR holds stages of another run that this one does not resume, or none to resume."""
     begun = [stage["name"] for stage in cfg.STAGES if traces(Path(cfg.OUTPUT_DIR, stage["name"]))]
+    if is_restart():
+        args.resume = bool(begun)
+        return
     if begun and not args.resume:
         raise InputError(f"OUTPUT_DIR: {cfg.OUTPUT_DIR} holds stages of another run; give --resume or another folder")
     if args.resume and not begun:
