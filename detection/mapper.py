@@ -90,7 +90,8 @@ class DetectionMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool, with_instances: bool | None = None) -> dict:
-        resizes_itself = not is_train and (cfg.TEST.TILES.SIZE or cfg.TEST.REGION_SCALES)
+        test = cfg.TEST  # these resize by themselves, best from the original pixels
+        resizes_itself = not is_train and (test.AUG.ENABLED or test.TILES.SIZE or test.REGION_SCALES)
         return {
             "is_train": is_train,
             "with_instances": is_train if with_instances is None else with_instances,
