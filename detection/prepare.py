@@ -30,7 +30,8 @@ def prepare(
 
     Args:
         given: keys that the user has set, which stay whatever the size of the data.
-        batch: SOLVER.IMS_PER_BATCH that the config's schedule is for.
+        batch: SOLVER.IMS_PER_BATCH that the config's schedule is for, where the user has named other data than the
+            config's, to which anchors and schedule are scaled; 0 leaves them.
 
     Returns:
         lines on what was read and chosen, for the log.
@@ -69,8 +70,8 @@ def prepare(
         if eval_only and detector and weights.classes:
             cfg.DATASETS.CLASSES = weights.classes
     lines += register_datasets(cfg)
-    if not eval_only:
-        lines += adapt(cfg, given, batch or cfg.SOLVER.IMS_PER_BATCH, anchors=not detector)
+    if batch and not eval_only:
+        lines += adapt(cfg, given, batch, anchors=not detector)
     if resume and not cfg.STAGES:
         check_same_run(cfg, DetectionTrainer.metadata(cfg))
     elif not source and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):

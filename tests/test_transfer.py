@@ -7,6 +7,7 @@ from backbones.weights import read_weights
 from detection.adapt import adapt
 from detection.checkpoint import load_detector, transfer_classes
 from detection.config import default_config
+from detection.prepare import prepare
 from detection.trainer import DetectionTrainer
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_the_schedule_goes_through_detectron2s_two():
     assert cfg.SOLVER.MAX_ITER == 90000 and lines == []
     cfg, lines = adapted("bccd/resnet18_fpn.yaml", images(205, 100))
     assert cfg.SOLVER.MAX_ITER == 500 and lines == []  # it is for this set already
+
+
+def test_the_configs_own_data_has_the_configs_schedule(shapes):
+    """COCO's images are more than those with boxes, for which the schedule is; and VOC 07++12 has the one of 07+12."""
+    for batch, iterations in ((0, 90000), (16, 60)):
+        cfg = load_config("faster_rcnn_resnet18_fpn.yaml")
+        cfg.DATASETS.TRAIN = (str(shapes / "annotations" / "train.json"),)
+        cfg.DATASETS.TEST = (str(shapes / "annotations" / "val.json"),)
+        lines = prepare(cfg, eval_only=False, batch=batch)
+        assert iterations == cfg.SOLVER.MAX_ITER and any(line.startswith("schedule") for line in lines) == bool(batch)
 
 
 def test_what_the_user_sets_stays():

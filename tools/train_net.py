@@ -40,7 +40,7 @@ def parse(argv=None):
 def setup(args):
     cfg = default_config()
     merge_config(cfg, args.config_file, [])
-    batch = cfg.SOLVER.IMS_PER_BATCH
+    batch = cfg.SOLVER.IMS_PER_BATCH if args.data or args.train else 0
     if args.data:
         train_data, test_data = data_splits(args.data)
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train_data,), (test_data,)
