@@ -25,15 +25,15 @@ class RegionScales(nn.Module):
         model: detectron2's GeneralizedRCNN with our RoI heads, in evaluation.
         resize: of the image in which regions are proposed.
         scales: short sides of the pyramid, in pixels.
-        longest: of the long side.
+        elongation: the long side is at most so many short sides.
     """
 
-    def __init__(self, model: nn.Module, resize: T.Augmentation, scales: Sequence[int], longest: int):
+    def __init__(self, model: nn.Module, resize: T.Augmentation, scales: Sequence[int], elongation: float):
         super().__init__()
         self.model = model
         self.resize = resize
         self.scales = sorted(scales)
-        self.longest = longest
+        self.elongation = elongation
 
     def forward(self, batch: list[dict]) -> list[dict]:
         """As detectron2's models; images (3, H, W) have their original pixels."""
@@ -43,41 +43,30 @@ class RegionScales(nn.Module):
         model = self.model
         base = {"image": resized(entry["image"], self.resize)}
         images = model.preprocess_image([base])
-        if model.proposal_generator is None:
-            proposals = [entry["proposals"].to(model.device)]
-        else:
-            proposals, _ = model.proposal_generator(images, model.backbone(images.tensor), None)
+        proposals, _ = model.proposal_generator(images, model.backbone(images.tensor), None)
         height, width = images.image_sizes[0]
         pyramid = []
         for side in self.scales:
-            # As many pixels as the largest scale allows its long side.
-            resize = T.ResizeShortestEdge(side, round(self.longest * side / self.scales[-1]) + 1)
+            resize = T.ResizeShortestEdge(side, round(side * self.elongation))
             level = model.preprocess_image([{"image": resized(entry["image"], resize)}])
             pyramid.append((model.backbone(level.tensor), level.image_sizes[0]))
         factors = torch.tensor([size[0] / height for _, size in pyramid], device=model.device)
 
         def pool(boxes: list[Boxes]) -> Tensor:
-            first, second = best_scales(boxes[0], factors)
-            joined = None
-            for chosen in (first, second):
-                part = self._pool(boxes[0], chosen, pyramid, (height, width))
-                joined = part if joined is None else torch.maximum(joined, part)
-            return joined
+            chosen = best_scales(boxes[0], factors)
+            return torch.maximum(*(self._pool(boxes[0], scale, pyramid, (height, width)) for scale in chosen))
 
         found = model.roi_heads.detect(proposals, pool, None)[0]
         return {"instances": detector_postprocess(found, entry["height"], entry["width"])}
 
     def _pool(self, boxes: Boxes, chosen: Tensor, pyramid: list, size: tuple[int, int]) -> Tensor:
         """Features (R, C) of each region at the scale that is chosen for it."""
-        features: Tensor | None = None
         for i, (maps, (height, width)) in enumerate(pyramid):
             mine = chosen == i
-            if not mine.any():
-                continue
             of_scale = boxes[mine].clone()
             of_scale.scale(width / size[1], height / size[0])
             part = self.model.roi_heads.region_features(maps, [of_scale], [(height, width)])
-            if features is None:
+            if i == 0:
                 features = part.new_zeros(len(boxes), part.shape[1])
             features[mine] = part
         return features

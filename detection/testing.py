@@ -52,7 +52,8 @@ def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
     if test.REGION_SCALES:
         if not isinstance(model.roi_heads, RegionHeads) or model.roi_heads.localiser:
             raise InputError("TEST.REGION_SCALES: takes one of residet's MODEL.ROI_HEADS, without ROI_LOC_HEAD")
-        return RegionScales(model, resize, test.REGION_SCALES, cfg.INPUT.MAX_SIZE_TEST)
+        elongation = cfg.INPUT.MAX_SIZE_TEST / cfg.INPUT.MIN_SIZE_TEST
+        return RegionScales(model, resize, test.REGION_SCALES, elongation)
     return model
 
 
