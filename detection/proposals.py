@@ -6,6 +6,9 @@ The file is a dict, as detectron2 has it, `.pth` or `.pkl`:
     boxes              an (N, 4) array for each
     objectness_logits  an (N,) array for each; or `scores`
     bbox_mode          detectron2's BoxMode as a number: 0 for x0, y0, x1, y1 (the default), 1 for x0, y0, w, h
+
+Or a folder of MATLAB files, one an image and named as the image, as AttractioNet writes them: `boxes`, rows of x0, y0,
+x1, y1, score, in pixels counted from 1, the last included.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from backbones.errors import InputError
 from backbones.files import read_checkpoint, save_checkpoint
 
 import numpy as np
+import scipy.io
 import torch
 from detectron2.structures import BoxMode, Instances
 
@@ -30,7 +34,7 @@ def attach_proposals(records: list[dict], file: str) -> list[dict]:
     Raises:
         InputError: the file holds no proposals, or not those of these images; the message names the first image.
     """
-    boxes, scores = read_proposals(file)
+    boxes, scores = _read_folder(Path(file), records) if Path(file).is_dir() else read_proposals(file)
     missing = [r["image_id"] for r in records if r["image_id"] not in boxes]
     if missing:
         raise InputError(
@@ -78,6 +82,22 @@ def read_proposals(file: str) -> tuple[dict, dict]:
         )
     except (TypeError, ValueError) as e:
         raise InputError(f"{file}: `boxes` or `objectness_logits` are no arrays of numbers ({e})") from e
+
+
+def _read_folder(folder: Path, records: list[dict]) -> tuple[dict, dict]:
+    """As `read_proposals`, of the MATLAB files of the images; images without a file are left out."""
+    boxes, scores = {}, {}
+    for record in records:
+        path = folder / f"{Path(record['file_name']).stem}.mat"
+        if not path.is_file():
+            continue
+        try:
+            rows = np.asarray(scipy.io.loadmat(path)["boxes"], np.float32).reshape(-1, 5)
+        except Exception as e:  # scipy fails in as many ways as there are broken files
+            raise InputError(f"{path}: holds no matrix `boxes` of x0, y0, x1, y1, score ({e})") from e
+        boxes[record["image_id"]] = rows[:, :4] - np.array([1, 1, 0, 0], np.float32)
+        scores[record["image_id"]] = rows[:, 4]
+    return boxes, scores
 
 
 def write_proposals(proposals: Iterable[tuple[object, Instances]], file: str | Path) -> None:

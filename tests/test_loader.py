@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from pathlib import Path
 
 from backbones.data import PositionSampler
 from backbones.errors import InputError
@@ -13,6 +14,7 @@ from detection.proposals import attach_proposals, read_proposals, write_proposal
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.data.samplers import TrainingSampler
@@ -145,6 +147,21 @@ def test_detectron2s_files_are_read(tmp_path):
     content = {"ids": [3], "boxes": [np.array([[1, 2, 10, 20]], np.float32)], "scores": [np.array([0.5], np.float32)]}
     boxes, scores = read_proposals(pickled(content | {"bbox_mode": 1}, tmp_path / "p.pkl"))
     assert boxes[3].tolist() == [[1, 2, 11, 22]] and scores[3].tolist() == [0.5]
+
+
+def test_attractionets_folder_is_read(cfg, tmp_path):
+    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
+    for record in records:
+        rows = np.array([[1, 1, 20, 30, 0.2], [5, 6, 128, 128, 0.7]], np.float32)
+        scipy.io.savemat(tmp_path / f"{Path(record['file_name']).stem}.mat", {"boxes": rows})
+    first = attach_proposals(records, str(tmp_path))[0]
+    assert first["proposal_boxes"].tolist() == [[4, 5, 128, 128], [0, 0, 20, 30]]
+    assert first["proposal_objectness_logits"].tolist() == pytest.approx([0.7, 0.2])
+    last = tmp_path / f"{Path(records[-1]['file_name']).stem}.mat"
+    for content, message in ((b"MATLAB", "holds no matrix `boxes`"), (None, "no proposals for 1 of 16 images")):
+        last.write_bytes(content) if content else last.unlink()
+        with pytest.raises(InputError, match=message):
+            attach_proposals(records, str(tmp_path))
 
 
 @pytest.mark.parametrize(
