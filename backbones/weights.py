@@ -49,12 +49,14 @@ class Weights(About):
         state: parameters and buffers.
         naming: whose names the file had: "torchvision" (ours, and timm's), "detectron2" or "caffe2".
         normalisation: what the pixels go through where that is more than mean and std (classification.normalise).
+        anchors: a detector's, {"sizes", "aspect_ratios"}; they are no parameters.
     """
 
     path: str
     state: Mapping[str, Tensor]
     naming: str = "torchvision"
     normalisation: Mapping | None = None
+    anchors: Mapping | None = None
 
     @property
     def about(self) -> dict:
@@ -87,7 +89,8 @@ def read_weights(path: str | Path) -> Weights:
         if content.get("__author__") == "torchvision":  # detectron2's conversion of torchvision's own
             pixels = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "channel_order": "RGB"}
         known = pixels | known
-    return Weights(**known, path=str(path), state=state, naming=naming, normalisation=content.get("normalisation"))
+    others = {key: content.get(key) for key in ("normalisation", "anchors")}
+    return Weights(**known, path=str(path), state=state, naming=naming, **others)
 
 
 def _about(content: Mapping, path: str | Path) -> dict:

@@ -23,7 +23,7 @@ def adapt(cfg: CfgNode, given: Collection[str], batch: int, *, anchors: bool) ->
         cfg: its training data is registered.
         given: keys that the user has set; they stay.
         batch: SOLVER.IMS_PER_BATCH for which the config's iterations are meant.
-        anchors: scale them too; a detector to start from brings its own.
+        anchors: scale them too; a detector to start from may bring its own.
 
     Returns:
         lines that say what was chosen and why.

@@ -56,15 +56,16 @@ def _classifier_state(model: nn.Module, weights: Weights) -> tuple[dict, list[st
     The layer of the classes is left out, and stage 5 or fully connected layers where the detector has none.
     """
     backbone = getattr(model.backbone, "bottom_up", model.backbone)
+    heads = getattr(model, "roi_heads", None)  # an RPN alone has none
     prefixes = {"": "backbone." if backbone is model.backbone else "backbone.bottom_up."}
     if isinstance(backbone, VGGBackbone):
-        head = getattr(model.roi_heads, "box_head", None)
+        head = getattr(heads, "box_head", None)
         prefixes["classifier."] = "roi_heads.box_head.classifier." if isinstance(head, VGGBoxHead) else None
         prefixes["classifier.6."] = None
     else:
         prefixes["fc."] = None
         if "res5" not in backbone.stage_names:
-            prefixes["layer4."] = "roi_heads.res5." if hasattr(model.roi_heads, "res5") else None
+            prefixes["layer4."] = "roi_heads.res5." if hasattr(heads, "res5") else None
     state = {}
     for key, value in weights.state.items():
         ours = max((p for p in prefixes if key.startswith(p)), key=len)
@@ -132,9 +133,10 @@ def _rows(key: str) -> str:
 
 def _copy_rows(ours: Tensor, theirs: Tensor, new: Sequence[str], old: Sequence[str], rows: str) -> Tensor:
     """Our rows, with theirs in the place of those of classes that both have, and of the background."""
-    if rows == "boxes" and len(ours) == len(theirs) == 4:
-        return theirs  # one box for all classes
-    if not old:
+    agnostic = [rows == "boxes" and len(x) == 4 for x in (ours, theirs)]  # one box for all classes
+    if all(agnostic) or ours.shape[1:] != theirs.shape[1:]:  # of other features: loading will say so
+        return theirs
+    if not old or any(agnostic) or len(theirs) % len(old) != (1 if rows == "background last" else 0):
         return ours
     last = -1 if rows == "background last" else None
     anchors = len(ours) // len(new) if rows == "by anchor" else 1

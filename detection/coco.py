@@ -50,6 +50,8 @@ def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[d
     folder = find_images(path, entries[0]["file_name"]) if images is None else images
     records = {}
     for entry in entries:
+        if entry["width"] < 1 or entry["height"] < 1:
+            raise InputError(f"{path}: image id {entry['id']} is {entry['width']}x{entry['height']} pixels")
         if entry["id"] in records:
             raise InputError(f"{path}: image id {entry['id']} is given twice")
         file = folder / entry["file_name"]
@@ -105,7 +107,7 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
     record = records[entry["image_id"]]
     try:
         x, y, w, h = (float(v) for v in entry["bbox"])
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, OverflowError) as e:
         raise InputError(f"{where}: bbox {entry['bbox']} is not [x, y, width, height]") from e
     box = clean_box([x, y, x + w, y + h], record["width"], record["height"], defects, where)
     if box is None:

@@ -66,6 +66,9 @@ def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int]) ->
         if path != RANDOM and not Path(path).is_file():
             raise InputError(f"--weights: {path} is missing; pretrain {arch} with tools/pretrain.py --arch {arch}")
         found.append(Run(Path(name), arch, path, seed))
+    folders = [run.folder(Path()) for run in found]
+    if twice := [f.name for f in folders if folders.count(f) > 1]:
+        raise InputError(f"{twice[0]}: two runs would share this folder; give configs different names")
     return found
 
 

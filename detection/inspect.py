@@ -112,7 +112,10 @@ def draw_augmented(cfg: CfgNode, name: str, records: Sequence[dict], count: int,
     mapper = DetectionMapper(cfg, True)
     np.random.seed(seed)
     drawn, dropped = [], 0
-    for record in random.Random(seed).choices([r for r in records if r.get("annotations")], k=count):
+    annotated = [r for r in records if r.get("annotations")]
+    if not annotated:
+        raise InputError(f"{name}: has no boxes to augment; leave --augmented out")
+    for record in random.Random(seed).choices(annotated, k=count):
         example = mapper(record)
         dropped += example["dropped_boxes"]
         image = convert_image_to_rgb(example["image"].permute(1, 2, 0), cfg.INPUT.FORMAT)

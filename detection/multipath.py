@@ -71,7 +71,7 @@ class FovealTower(nn.Module):
         """(N, fc_dim) of all images' regions."""
         windows = [foveal(b, self.scale) for b in boxes]
         pooled = [pool([features[n]], windows) for n, pool in zip(self.names, self.poolers, strict=True)]
-        x = torch.cat([F.normalize(x.flatten(1)).view_as(x) for x in pooled], dim=1) * _NORM
+        x = torch.cat([F.normalize(x.float().flatten(1)).view_as(x) for x in pooled], dim=1) * _NORM
         return self.fc(self.reduce(x).flatten(1))
 
 

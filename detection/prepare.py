@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from backbones.checkpointer import check_same_run, last_checkpoint
 from backbones.engine import check_engine
@@ -58,10 +58,13 @@ def prepare(
     check_loader(cfg, eval_only=eval_only)
     check_stages(cfg)
     source = last_checkpoint(cfg) if resume and not cfg.STAGES else cfg.MODEL.WEIGHTS
-    detector = False
+    anchors_known = False
     if source:
         weights = read_weights(source)
         detector = is_detector(weights)
+        if detector and weights.anchors:
+            anchors_known = True
+            _take_anchors(cfg, weights.anchors, given)
         if weights.normalisation and weights.mean is None:
             raise InputError(
                 f"{source}: was trained on whitened images, which a detector has not; use one with mean_std"
@@ -71,7 +74,7 @@ def prepare(
             cfg.DATASETS.CLASSES = weights.classes
     lines += register_datasets(cfg)
     if batch and not eval_only:
-        lines += adapt(cfg, given, batch, anchors=not detector)
+        lines += adapt(cfg, given, batch, anchors=not anchors_known)
     if resume and not cfg.STAGES:
         check_same_run(cfg, DetectionTrainer.metadata(cfg))
     elif not source and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):
@@ -80,3 +83,11 @@ def prepare(
             "name a checkpoint, or set them to 0 and BN"
         )
     return lines
+
+
+def _take_anchors(cfg: CfgNode, anchors: Mapping, given: Collection[str]) -> None:
+    """Those that a detector was trained with, but for what the user has set: its RPN knows no others."""
+    for key in ("sizes", "aspect_ratios"):
+        name = f"MODEL.ANCHOR_GENERATOR.{key.upper()}"
+        if name not in given and isinstance(anchors.get(key), list):
+            cfg.MODEL.ANCHOR_GENERATOR[key.upper()] = anchors[key]

@@ -69,19 +69,20 @@ def read_proposals(file: str) -> tuple[dict, dict]:
     """
     content = read_checkpoint(file)
     ids = content.get("ids", content.get("indexes"))
+    ids = ids.tolist() if hasattr(ids, "tolist") else ids
     scores = content.get("objectness_logits", content.get("scores"))
     boxes = content.get("boxes")
     if not all(isinstance(x, list | tuple) and len(x) == len(ids) for x in (ids or None, boxes, scores)):
         raise InputError(f"{file}: holds no proposals, lists `ids`, `boxes` and `objectness_logits` of one length")
-    mode = BoxMode(int(content.get("bbox_mode", 0)))
     try:
+        mode = BoxMode(int(content.get("bbox_mode", 0)))
         arrays = [np.asarray(b, np.float32).reshape(-1, 4) for b in boxes]
         return (
             {i: BoxMode.convert(b, mode, BoxMode.XYXY_ABS) for i, b in zip(ids, arrays, strict=True)},
             {i: np.asarray(s, np.float32).reshape(-1) for i, s in zip(ids, scores, strict=True)},
         )
     except (TypeError, ValueError) as e:
-        raise InputError(f"{file}: `boxes` or `objectness_logits` are no arrays of numbers ({e})") from e
+        raise InputError(f"{file}: `boxes`, `objectness_logits` or `bbox_mode` are not numbers ({e})") from e
 
 
 def _read_folder(folder: Path, records: list[dict]) -> tuple[dict, dict]:

@@ -17,15 +17,17 @@ from collections.abc import Collection
 from pathlib import Path
 
 from backbones.checkpointer import check_same_run
+from backbones.engine import check_engine
 from backbones.errors import InputError
 from backbones.files import read_checkpoint, save_checkpoint
 from backbones.hooks import progress
 from backbones.run import is_restart, merge_options, traces, write_config
 from detection.checkpoint import load_detector
 from detection.datasets import slug
-from detection.loader import build_test_loader
+from detection.loader import build_test_loader, check_loader
 from detection.proposals import write_proposals
 from detection.report import write_json
+from detection.testing import check_testing
 from detection.trainer import DetectionTrainer, train
 
 import torch
@@ -49,6 +51,13 @@ def check_stages(cfg: CfgNode) -> None:
             if key in stage and stage[key] not in earlier:
                 raise InputError(f"STAGES: {stage['name']}: {key} {stage[key]!r} is no stage before it, {earlier}")
         merge_options(cfg.clone(), stage.get("options", []), f"STAGES, {stage['name']}")
+        of_stage = stage_config(cfg, stage)
+        try:
+            check_engine(of_stage)
+            check_testing(of_stage)
+            check_loader(of_stage, eval_only=False)
+        except InputError as e:
+            raise InputError(f"STAGES: {stage['name']}: {e}") from e
         earlier.append(stage["name"])
 
 
@@ -76,6 +85,7 @@ def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> None:
     """
     for number, stage in enumerate(cfg.STAGES, 1):
         stage_cfg = stage_config(cfg, stage, given)
+        stage_cfg.freeze()
         folder = Path(stage_cfg.OUTPUT_DIR)
         log.info("stage %d of %d, %s → %s", number, len(cfg.STAGES), stage["name"], folder)
         if comm.is_main_process():
@@ -96,7 +106,7 @@ def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> None:
 
 
 def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgNode:
-    """The config of a stage alone."""
+    """The config of a stage alone, tested plainly: other ways of testing are for the detector that comes of it."""
     options = stage.get("options", [])
     chosen = [
         x for key, value in zip(options[::2], options[1::2], strict=True) if key not in given for x in (key, value)
@@ -105,6 +115,7 @@ def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgN
     of_stage.defrost()
     merge_options(of_stage, chosen, f"STAGES, {stage['name']}")
     of_stage.STAGES = []
+    of_stage.TEST.REGION_SCALES, of_stage.TEST.TILES.SIZE, of_stage.TEST.AUG.ENABLED = (), 0, False
     of_stage.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, stage["name"]))
     if "weights" in stage:
         of_stage.MODEL.WEIGHTS = str(Path(cfg.OUTPUT_DIR, stage["weights"], "model_final.pth"))
@@ -114,7 +125,6 @@ def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgN
         of_stage.MODEL.LOAD_PROPOSALS = True
         of_stage.DATASETS.PROPOSAL_FILES_TRAIN = tuple(str(proposal_file(source, n)) for n in cfg.DATASETS.TRAIN)
         of_stage.DATASETS.PROPOSAL_FILES_TEST = tuple(str(proposal_file(source, n)) for n in cfg.DATASETS.TEST)
-    of_stage.freeze()
     return of_stage
 
 

@@ -30,8 +30,8 @@ def check_testing(cfg: CfgNode) -> None:
         raise InputError(f"TEST.TILES: SIZE {test.TILES.SIZE} and OVERLAP {test.TILES.OVERLAP} make no tiles")
     if len(test.REGION_SCALES) == 1 or any(side < 1 for side in test.REGION_SCALES):
         raise InputError(f"TEST.REGION_SCALES: {test.REGION_SCALES} are not two short sides or more, in pixels")
-    if test.REGION_SCALES and cfg.MODEL.LOAD_PROPOSALS:
-        raise InputError("TEST.REGION_SCALES: takes the proposals of the model's own RPN, not MODEL.LOAD_PROPOSALS")
+    if chosen and (cfg.MODEL.LOAD_PROPOSALS or cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"):
+        raise InputError(f"{chosen[0]}: is for a GeneralizedRCNN with an RPN of its own, not MODEL.LOAD_PROPOSALS")
 
 
 def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
@@ -71,7 +71,8 @@ def validation_losses(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict
             module.training = True
     sums: dict[str, float] = {}
     images = 0
-    with seeded((cfg.SEED, comm.get_rank())), EventStorage():
+    with seeded((cfg.SEED, comm.get_rank())), torch.random.fork_rng(), EventStorage():
+        torch.manual_seed(cfg.SEED + comm.get_rank())  # on GPUs too, where regions are drawn
         for batch in build_test_loader(cfg, dataset_name, with_instances=True):
             images += len(batch)
             for name, loss in model(batch).items():

@@ -49,7 +49,7 @@ class DetectionTrainer(Trainer):
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name):
-        folder = Path(cfg.OUTPUT_DIR, "inference")
+        folder = Path(cfg.OUTPUT_DIR, "inference", slug(dataset_name))
         evaluators = [BoxCOCOEvaluator(dataset_name, folder, cfg.TEST.COCO_API)]
         if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
             return DatasetEvaluators(evaluators)
@@ -58,7 +58,7 @@ class DetectionTrainer(Trainer):
         wanted = {
             "coco": lambda: evaluators[0],
             "voc": lambda: VOCEvaluator(dataset_name),
-            "errors": lambda: ErrorEvaluator(dataset_name, folder / slug(dataset_name)),
+            "errors": lambda: ErrorEvaluator(dataset_name, folder),
         }
         return DatasetEvaluators([wanted[name]() for name in cfg.TEST.EVALUATORS])
 
@@ -66,7 +66,7 @@ class DetectionTrainer(Trainer):
     def test(cls, cfg, model, evaluators=None):
         results = super().test(cfg, as_tested(cfg, model), evaluators)
         if cfg.TEST.LOSS:
-            for name in cfg.DATASETS.TEST:
+            for name in (n for n in cfg.DATASETS.TEST if MetadataCatalog.get(n).annotated):
                 losses = {"validation": validation_losses(cfg, model, name)}
                 (results if len(cfg.DATASETS.TEST) == 1 else results[name]).update(losses)
         return results
@@ -76,6 +76,7 @@ class DetectionTrainer(Trainer):
 
     @classmethod
     def metadata(cls, cfg) -> dict:
+        anchors = cfg.MODEL.ANCHOR_GENERATOR
         return {
             "task": "detection",
             "arch": spec_of_builder(cfg.MODEL.BACKBONE.NAME).name,
@@ -83,6 +84,10 @@ class DetectionTrainer(Trainer):
             "std": list(cfg.MODEL.PIXEL_STD),
             "channel_order": cfg.INPUT.FORMAT,
             "classes": list(cfg.DATASETS.CLASSES),
+            "anchors": {
+                "sizes": [list(level) for level in anchors.SIZES],
+                "aspect_ratios": [list(level) for level in anchors.ASPECT_RATIOS],
+            },
         }
 
     @classmethod

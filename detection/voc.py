@@ -70,7 +70,7 @@ def _read_record(root: Path, image_id: str, defects: Defects, first_pixel: int) 
         tree = ET.parse(path).getroot()
     except FileNotFoundError as e:
         raise InputError(f"{path}: missing, but listed in ImageSets; add it or take {image_id} off the list") from e
-    except ET.ParseError as e:
+    except (ET.ParseError, ValueError, LookupError) as e:  # the latter two of an encoding
         raise InputError(f"{path}: broken XML ({e})") from e
     image = _image_path(root, image_id)
     width, height = _size(tree, image, path)
@@ -119,7 +119,7 @@ def _size(tree: ET.Element, image: Path, path: Path) -> tuple[int, int]:
         width, height = (int(float(tree.findtext(f"size/{k}"))) for k in ("width", "height"))
         if width > 0 and height > 0:
             return width, height
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass  # no usable <size>: the image knows
     return image_size(image)
 
@@ -141,4 +141,4 @@ class VOCResultFiles(BoxEvaluator):
                 if kind == i
             ]
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"comp4_det_test_{name}.txt").write_text("".join(lines))
+            (self.folder / f"comp4_det_test_{name.replace('/', '_')}.txt").write_text("".join(lines))

@@ -47,9 +47,11 @@ def load_yolo(file: Path, split: str, defects: Defects) -> tuple[list[dict], lis
     """
     content = _read_yaml(file)
     names = content.get("names")
-    names = [names[k] for k in sorted(names)] if isinstance(names, dict) else names
+    if isinstance(names, dict):
+        by_number = {int(k): v for k, v in names.items() if str(k).isdecimal()}
+        names = [by_number[i] for i in range(len(names))] if sorted(by_number) == [*range(len(names))] else None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise InputError(f"{file}: `names` must list the classes")
+        raise InputError(f"{file}: `names` must list the classes, or number them from 0 on")
     if split not in yolo_splits(file):
         raise InputError(f"{file}: no split {split!r}; there are {', '.join(yolo_splits(file)) or 'none'}")
     root = (file.parent / str(content.get("path") or "")).resolve()
@@ -57,6 +59,8 @@ def load_yolo(file: Path, split: str, defects: Defects) -> tuple[list[dict], lis
         root = file.parent.resolve()
     sources = content[split] if isinstance(content[split], list) else [content[split]]
     images = [image for source in sources for image in _images(root, str(source), file)]
+    if not images:
+        raise InputError(f"{file}: {split}: there is no image in {', '.join(map(str, sources))}")
     if len(set(images)) < len(images):
         defects.note(LISTED_TWICE, file.name)
     return [_read_record(image, names, defects) for image in dict.fromkeys(images)], list(names)
@@ -64,10 +68,10 @@ def load_yolo(file: Path, split: str, defects: Defects) -> tuple[list[dict], lis
 
 def _read_yaml(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as e:
         raise InputError(f"{path}: no such file") from e
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise InputError(f"{path}: broken YAML ({' '.join(str(e).split())})") from e
     return content if isinstance(content, dict) else {}
 
@@ -79,9 +83,16 @@ def _images(root: Path, source: str, file: Path) -> list[Path]:
     if path.is_dir():
         return list_images(path)
     if path.suffix == ".txt" and path.is_file():
-        lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        lines = [line.strip() for line in _read_lines(path) if line.strip()]
         return [root / line.removeprefix("./") for line in lines]
     raise InputError(f"{file}: {path} is neither a folder of images nor a .txt file that lists some")
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path}: is no text in UTF-8 ({e})") from e
 
 
 def _label_file(image: Path) -> Path:
@@ -98,7 +109,7 @@ def _read_record(image: Path, names: list[str], defects: Defects) -> dict:
         raise InputError(f"{image}: no such image")
     width, height = image_size(image)
     labels, annotations = _label_file(image), []
-    lines = labels.read_text().splitlines() if labels.is_file() else []
+    lines = _read_lines(labels) if labels.is_file() else []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -122,7 +133,7 @@ def _parse(line: str, names: list[str], where: str) -> tuple[str, np.ndarray]:
         index, *numbers = line.split()
         values = np.array(numbers, dtype=float)
         category = names[int(float(index))] if float(index) >= 0 else None
-    except (ValueError, IndexError) as e:
+    except (ValueError, IndexError, OverflowError) as e:
         raise InputError(
             f"{where}: {line.strip()!r} is not `class x y width height` with classes 0 to {len(names) - 1}"
         ) from e

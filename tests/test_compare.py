@@ -26,6 +26,12 @@ def test_every_config_start_and_seed_is_a_run(tmp_path):
         runs(CONFIGS[1:], [str(tmp_path / "none" / "{arch}.pth")], [0])
 
 
+def test_configs_of_one_name_are_refused(tmp_path):
+    (tmp_path / "resnet50_fpn.yaml").write_text(f"_BASE_: {CONFIGS[0]}\n")
+    with pytest.raises(InputError, match="two runs would share this folder"):
+        runs([CONFIGS[0], str(tmp_path / "resnet50_fpn.yaml")], [RANDOM], [0])
+
+
 def test_the_table_has_mean_and_spread(tmp_path):
     todo = runs(CONFIGS, [RANDOM], [0, 1])
     for run, ap in zip([r for r in todo if r.arch == "resnet50"], (30.0, 34.0), strict=True):

@@ -173,7 +173,7 @@ def test_attractionets_folder_is_read(cfg, tmp_path):
         (lambda c: c["boxes"].pop(), "holds no proposals"),
         (lambda c: c.pop("ids"), "holds no proposals"),
         (lambda c: c["objectness_logits"].__setitem__(0, torch.zeros(40)), r"not \(N, 4\) and \(N,\)"),
-        (lambda c: c["boxes"].__setitem__(0, torch.zeros(3)), "no arrays of numbers"),
+        (lambda c: c["boxes"].__setitem__(0, torch.zeros(3)), "are not numbers"),
     ],
 )
 def test_proposals_of_other_images_are_refused(cfg, tmp_path, change, message):

@@ -230,7 +230,8 @@ def test_augmented_and_tiled_testing_of_a_real_model():
         (["TEST.AUG.ENABLED", True, "TEST.TILES.SIZE", 64], "only one of them"),
         (["TEST.TILES.OVERLAP", 1.0], "make no tiles"),
         (["TEST.REGION_SCALES", (200,)], "two short sides or more"),
-        (["TEST.REGION_SCALES", (200, 400), "MODEL.LOAD_PROPOSALS", True], "own RPN"),
+        (["TEST.REGION_SCALES", (200, 400), "MODEL.LOAD_PROPOSALS", True], "an RPN of its own"),
+        (["TEST.AUG.ENABLED", True, "MODEL.META_ARCHITECTURE", "RetinaNet"], "is for a GeneralizedRCNN"),
     ],
 )
 def test_ways_of_testing_that_do_not_go_together(opts, message):

@@ -3,6 +3,8 @@
 from backbones.errors import InputError
 from detection.config import default_config
 from detection.datasets import register_datasets
+from detection.images import load_images
+from detection.mapper import read_image
 from detection.sources import find_split
 
 import numpy as np
@@ -88,3 +90,28 @@ def test_images_in_training_and_test_are_warned_of(tmp_path):
     for same in (root, copy):  # one file, or one content
         assert "1 of 1 images are in the training data too" in warnings(same)[0]
     assert warnings(other) == []
+
+
+def test_photographs_that_lie_on_their_side_are_measured_upright(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
+    (record,) = load_images(tmp_path)
+    assert (record["width"], record["height"]) == (20, 40) and read_image(record, "RGB").shape == (40, 20, 3)
+
+
+def test_what_is_not_yolo_says_so(yolo):
+    file = yolo / "data.yaml"
+    for content, message in (
+        ("val: images/val\nnames: {1: a, 2: b}", "number them from 0 on"),
+        ("val: labels/val\nnames: [a]", "there is no image in labels/val"),
+        ("date: 2024-13-01\nnames: [a]", "broken YAML"),
+    ):
+        file.write_text(content)
+        with pytest.raises(InputError, match=message):
+            records_of(f"{file}:val")
+    file.write_text("val: images/val\nnames: {0: a, '1': b, 2: c, 3: d, 4: e}\n")
+    assert records_of(f"{file}:val")[1] == tuple("abcde")
+    (yolo / "labels" / "val" / "00000.txt").write_bytes(b"0 0.5 \xff\n")
+    with pytest.raises(InputError, match=r"00000\.txt: is no text in UTF-8"):
+        records_of(f"{file}:val")

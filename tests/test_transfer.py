@@ -3,9 +3,11 @@
 import json
 
 from backbones.files import read_checkpoint, save_checkpoint
+from backbones.networks import build_network
+from backbones.registry import spec_of_builder
 from backbones.weights import read_weights
 from detection.adapt import adapt
-from detection.checkpoint import load_detector, transfer_classes
+from detection.checkpoint import _copy_rows, load_detector, transfer_classes
 from detection.config import default_config
 from detection.prepare import prepare
 from detection.trainer import DetectionTrainer
@@ -120,6 +122,42 @@ def test_classes_of_the_same_name_are_kept(name, layers, tmp_path):
     assert all(torch.equal(after[k], theirs[k]) for k in after if k.startswith(("backbone.", "proposal_generator.")))
 
 
+def test_boxes_for_all_classes_and_other_features_are_no_rows_of_classes():
+    ours, theirs = torch.zeros(12, 5), torch.ones(4, 5)
+    assert torch.equal(_copy_rows(ours, theirs, "abc", "ad", "boxes"), torch.zeros(12, 5))
+    assert _copy_rows(theirs, theirs, "abc", "ad", "boxes") is theirs
+    assert _copy_rows(ours, (wide := torch.ones(8, 9)), "abc", "ad", "boxes") is wide  # which loading refuses
+
+
+def test_a_run_and_those_it_is_the_start_of_keep_its_anchors(shapes, tmp_path):
+    cfg = load_config("faster_rcnn_resnet18_fpn.yaml", "OUTPUT_DIR", str(tmp_path), "MODEL.ROI_BOX_HEAD.FC_DIM", 16)
+    cfg.INPUT.MIN_SIZE_TRAIN = (64,)
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (str(shapes / "annotations" / "train.json"),)
+    fresh = cfg.clone()
+    prepare(cfg, eval_only=False, batch=16)
+    scaled = cfg.MODEL.ANCHOR_GENERATOR.SIZES
+    assert scaled != fresh.MODEL.ANCHOR_GENERATOR.SIZES
+    about = DetectionTrainer.metadata(cfg)
+    save_checkpoint({"model": build_model(cfg).state_dict(), **about}, tmp_path / "model_0000001.pth")
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    for resume, weights in ((True, ""), (False, str(tmp_path / "model_0000001.pth"))):
+        again = fresh.clone()
+        again.MODEL.WEIGHTS = weights
+        prepare(again, eval_only=False, resume=resume, batch=16)
+        assert scaled == again.MODEL.ANCHOR_GENERATOR.SIZES
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_resnet18.yaml", "faster_rcnn_vgg16.yaml"])
+def test_an_rpn_starts_from_a_classifier(name, tmp_path):
+    cfg = load_config(name, "MODEL.META_ARCHITECTURE", "ProposalNetwork", "MODEL.WEIGHTS", str(tmp_path / "c.pth"))
+    torch.save(build_network(spec_of_builder(cfg.MODEL.BACKBONE.NAME), 3).state_dict(), tmp_path / "c.pth")
+    model = build_model(cfg)
+    load_detector(cfg, model, for_training=True)
+    theirs = torch.load(tmp_path / "c.pth")
+    ours = model.backbone.state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours if k in theirs) and len(ours) > 20
+
+
 def test_retinanets_rows_go_by_anchor_and_class(tmp_path):
     old = default_config()
     old.DATASETS.CLASSES = ("cat", "dog")
@@ -173,7 +211,7 @@ def test_one_command_fine_tunes_and_hands_on(yolo, shapes, tmp_path):
     done = train_net(*config, "--eval-only", "--val", shapes / "images" / "val", "OUTPUT_DIR", tmp_path / "p")
     assert done.returncode == 0, done.stderr
     assert "6 images without annotations" in done.stdout
-    assert (tmp_path / "p" / "inference" / "coco_instances_results.json").is_file()
+    assert next((tmp_path / "p" / "inference").rglob("coco_instances_results.json"))
     assert len(list((tmp_path / "p" / "pictures").glob("*.png"))) == 1
 
 
