@@ -28,7 +28,9 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            return (height, width) if image.getexif().get(_ORIENTATION) in (5, 6, 7, 8) else (width, height)
+            # A PNG would be decoded to look for more than its head has.
+            exif = image.getexif() if "exif" in image.info or image.format == "TIFF" else {}
+            return (height, width) if exif.get(_ORIENTATION) in (5, 6, 7, 8) else (width, height)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
         raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
 
