@@ -12,6 +12,7 @@ import classification.config
 import classification.prepare
 import classification.trainer
 import detection.config
+import detection.prepare
 import detection.trainer
 from backbones.errors import InputError
 from backbones.run import choose_device, exit_code, log, merge_config, start_log
@@ -41,7 +42,7 @@ def detect(args, title, data, weights, output):
     cfg.DATASETS.TRAIN = (str(data / "annotations" / "train.json"),)
     cfg.DATASETS.TEST = (str(data / "annotations" / "val.json"),)
     choose_device(cfg)
-    data_report = detection.trainer.prepare(cfg, eval_only=False)
+    data_report = detection.prepare.prepare(cfg, eval_only=False)
     cfg.freeze()
     start_log(cfg, args, title)
     for line in data_report:
