@@ -41,7 +41,10 @@ def as_coco(images):
     truth = {"info": {}, "images": [], "annotations": [], "categories": []}
     truth["categories"] = [{"id": 10 * k, "name": name} for k, name in enumerate(CLASSES, 1)]
     found = []
-    xywh = lambda b: [float(b[0]), float(b[1]), float(b[2] - b[0]), float(b[3] - b[1])]  # noqa: E731
+
+    def xywh(b):
+        return [float(b[0]), float(b[1]), float(b[2] - b[0]), float(b[3] - b[1])]
+
     for i, (boxes, scores, kinds, objects, object_kinds, ignored) in enumerate(images, 1):
         truth["images"].append({"id": 7 * i, "file_name": f"{i}.jpg", "width": SIZE, "height": SIZE})
         for box, kind, crowd in zip(objects, object_kinds, ignored, strict=True):

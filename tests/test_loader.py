@@ -58,7 +58,10 @@ def test_a_later_start_sees_what_an_earlier_one_would(cfg, workers, sampler):
 
 def test_batches_are_of_wide_images_or_of_tall_ones():
     wide = [True, False, True, True, False, False, True]
-    stream = lambda: PositionSampler(TrainingSampler(len(wide), seed=0), 0)  # noqa: E731
+
+    def stream():
+        return PositionSampler(TrainingSampler(len(wide), seed=0), 0)
+
     found = list(itertools.islice(GroupedBatches(stream(), wide, 2, 0), 40))
     assert all(wide[a] == wide[b] for (_, a), (_, b) in found)
     positions = sorted(p for batch in found for p, _ in batch)

@@ -157,10 +157,10 @@ def test_regions_take_the_maximum_over_two_scales():
     assert isinstance(tested, RegionScales)
     (found,) = tested([entry])
 
-    resize = lambda side: T.ResizeShortestEdge(side, 1333).get_transform(entry["image"].permute(1, 2, 0).numpy())  # noqa: E731
     maps, heads = [], model.roi_heads
     for side in (64, 128):
-        pixels = resize(side).apply_image(entry["image"].permute(1, 2, 0).numpy())
+        image = entry["image"].permute(1, 2, 0).numpy()
+        pixels = T.ResizeShortestEdge(side, 1333).get_transform(image).apply_image(image)
         level = model.preprocess_image([{"image": torch.tensor(pixels).permute(2, 0, 1)}])
         maps.append((model.backbone(level.tensor), side / 96))
     _, _, proposals = regions_of(model, entry)
