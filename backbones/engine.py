@@ -171,7 +171,8 @@ class Trainer(DefaultTrainer):
         return []
 
     def _evaluate(self, average: MovingAverage | None) -> dict:
-        models = {"": self.checkpointer.model} | ({"_ema": average.averaged.module} if average else {})
+        # The plain weights last: the files that an evaluation leaves are theirs, as model_final.pth is.
+        models = ({"_ema": average.averaged.module} if average else {}) | {"": self.checkpointer.model}
         results = {}
         for suffix, model in models.items():
             if comm.get_world_size() > 1:  # each process has moved its statistics by its own last batch

@@ -166,7 +166,8 @@ class BestCheckpoint(HookBase):
 
     Args:
         checkpointer: writes it.
-        metric: "data set/metric" of the results; one that ends in "error" or "loss" is better when lower.
+        metric: "data set/metric" of the results; an error or a loss, by its own or its group's name, is
+            better when lower.
         patience: evaluations without improvement before the run ends; 0 for never.
         model: whose parameters are kept, where they are not those that are trained.
     """
@@ -176,7 +177,9 @@ class BestCheckpoint(HookBase):
         self.model = model
         self.metric = metric
         self.patience = patience
-        self.sign = -1 if metric.endswith(("error", "loss")) else 1
+        group, _, name = metric.rpartition("/")
+        lower = name.endswith(("error", "loss")) or group.rsplit("/", 1)[-1].startswith(("errors", "validation"))
+        self.sign = -1 if lower else 1
         self.best: float | None = None
         self.best_iter = -1
         self.stale = 0

@@ -48,7 +48,8 @@ def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, dead
     done = folder / "results.json"
     if done.is_file():
         return True
-    flags = ["--resume"] if (folder / "last_checkpoint").is_file() else []
+    # In the folder itself, or in that of a stage.
+    flags = ["--resume"] if any(folder.glob("last_checkpoint")) or any(folder.glob("*/last_checkpoint")) else []
     if not flags and folder.is_dir():  # killed before its first checkpoint
         shutil.rmtree(folder)
     return call(command(flags), deadline) and done.is_file()  # someone else may have stopped it too

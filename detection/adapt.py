@@ -105,7 +105,10 @@ def _sizes(before: list[list[float]], low: float, high: float) -> list[list[floa
     if low >= min(flat) / _CLOSE and high <= max(flat) * _CLOSE:
         return before
     if len(before) == 1:  # one map: sizes from the least to the largest box, each double the one before
-        count = max(round(np.log2(high / low)) + 1, 3)
+        # Three at least, from half to twice the boxes' size where all are alike; none less than 4 px.
+        low = max(min(low, np.sqrt(low * high) / 2), 4.0)
+        high = max(high, 4 * low)
+        count = round(np.log2(high / low)) + 1
         return [[int(size) for size in np.geomspace(low, high, count).round()]]
     middle = np.sqrt(low * high) / np.sqrt(min(flat) * max(flat))
     factor = float(np.clip(middle, 0.25, 2.0))  # a level's stride bounds what it can find

@@ -46,7 +46,8 @@ class ErrorEvaluator(BoxEvaluator):
         write_json(content, self.folder / "errors.json")
         draw_confusion(matrix, names, self.folder / "confusion.png")
         voc = VOCEvaluator(self.dataset_name)
-        curves = {name: voc.curve(detections, i) for i, name in enumerate(self.classes)}
+        of_class = {name: voc.matches(detections, i) for i, name in enumerate(self.classes)}
+        curves = {name: m.curve(_IOU) for name, m in of_class.items() if m.objects}
         draw_curves(curves, self.folder / "precision_recall.png")
         return {"errors": {k: v for k, v in costs.items() if k != "AP50"}}
 
@@ -107,15 +108,14 @@ def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_curves(curves: dict[str, tuple[np.ndarray | None, np.ndarray | None]], path: Path) -> None:
+def draw_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
     """Precision over recall of each class at IoU .5, best score first; of many classes only the mean is named."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab20"].colors
     for i, (name, (recall, precision)) in enumerate(curves.items()):
-        if recall is not None:
-            label = name if len(curves) <= 20 else None
-            axes.plot([0, *recall], [1, *precision], label=label, linewidth=1, color=colours[i % len(colours)])
+        label = name if len(curves) <= 20 else None
+        axes.plot([0, *recall], [1, *precision], label=label, linewidth=1, color=colours[i % len(colours)])
     axes.set(xlabel="recall", ylabel="precision, IoU > 0.5", xlim=(0, 1), ylim=(0, 1.02))
     if 0 < len(curves) <= 20:
         axes.legend(fontsize=8)

@@ -35,15 +35,18 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
     weights = read_weights(cfg.MODEL.WEIGHTS)
     check_arch(weights, spec_of_builder(cfg.MODEL.BACKBONE.NAME).name)
     if is_detector(weights):
-        state, skip = weights.state, []
-        if for_training:
-            state, skip = _same_parts(model, state)
+        state, skip = _same_parts(model, weights.state)
+        if skip and not for_training:
+            part = skip[0].partition(".")[0]
+            raise InputError(f"{weights.path}: has no {part}; evaluate it as what it was trained as")
         state = transfer_classes(cfg, model, replace(weights, state=state), for_training)
     elif for_training:
         state, skip = _classifier_state(model, weights)
     else:
         raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
     log.info("loaded %s", load_state(model, state, weights.path, skip))
+    if is_detector(weights) and skip:
+        log.info("%s has no %s: left as initialised", weights.path, skip[0].partition(".")[0])
 
 
 def is_detector(weights: Weights) -> bool:
@@ -82,7 +85,6 @@ def _same_parts(model: nn.Module, state: dict) -> tuple[dict, list[str]]:
         if not any(k.startswith(part) for k in ours):
             state = {k: v for k, v in state.items() if not k.startswith(part)}
         elif not any(k.startswith(part) for k in state):
-            log.info("the weights have no %s: left as initialised", part.rstrip("."))
             skip += [k for k in ours if k.startswith(part)]
     return state, skip
 
@@ -136,9 +138,10 @@ def _copy_rows(ours: Tensor, theirs: Tensor, new: Sequence[str], old: Sequence[s
     agnostic = [rows == "boxes" and len(x) == 4 for x in (ours, theirs)]  # one box for all classes
     if all(agnostic) or ours.shape[1:] != theirs.shape[1:]:  # of other features: loading will say so
         return theirs
-    if not old or any(agnostic) or len(theirs) % len(old) != (1 if rows == "background last" else 0):
-        return ours
     last = -1 if rows == "background last" else None
+    extra = 1 if last else 0
+    if not old or any(agnostic) or (len(theirs) - extra) * len(new) != (len(ours) - extra) * len(old):
+        return ours  # of another number of rows for each class
     anchors = len(ours) // len(new) if rows == "by anchor" else 1
     ours_by = ours[:last].unflatten(0, (anchors, len(new), -1))
     theirs_by = theirs[:last].unflatten(0, (anchors, len(old), -1))

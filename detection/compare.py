@@ -83,9 +83,9 @@ def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], o
         minutes: that may pass; 0 for no limit.
 
     Raises:
-        InputError: a run failed.
+        InputError: some runs failed, after the others are done.
     """
-    deadline = deadline_in(minutes)
+    deadline, failed = deadline_in(minutes), []
     for run in todo:
         folder = run.folder(output)
 
@@ -94,8 +94,13 @@ def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], o
             own = ["OUTPUT_DIR", str(folder), "SEED", str(run.seed), *weights]
             return [*train, "--config-file", str(run.config), *flags, *options, *own]
 
-        if not finish(command, folder, deadline):
-            return
+        try:
+            if not finish(command, folder, deadline):
+                break
+        except InputError as e:
+            failed.append(f"{folder.name}: {e}")
+    if failed:
+        raise InputError("; ".join(failed))
 
 
 def summary(todo: Sequence[Run], output: Path) -> str:
@@ -104,7 +109,7 @@ def summary(todo: Sequence[Run], output: Path) -> str:
     for (config, start), group in itertools.groupby(sorted(todo, key=_key), key=lambda r: (r.config, r.start)):
         of_group = list(group)
         results = [r for r in (run.results(output) for run in of_group) if r]
-        figures = [_spread([r[c] for r in results if c in r]) for c in _COLUMNS]
+        figures = [_spread([r[c] for r in results if r.get(c) is not None]) for c in _COLUMNS]
         minutes = _spread([r["seconds"] / 60 for r in results])
         name = RANDOM if start == RANDOM else "pretrained"
         rows.append([config.stem, of_group[0].arch, name, f"{len(results)} of {len(of_group)}", *figures, minutes])

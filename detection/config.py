@@ -15,6 +15,8 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Number of the first pixel in VOC's XML: 1 where corners are pixels counted from 1, the last one included, as VOC's
     # own are; 0 where they are continuous, as many tools write them.
     cfg.DATASETS.VOC_FIRST_PIXEL = 1
+    # Objects marked `difficult` are trained on, as detectron2 does; Fast and Faster R-CNN leave them out.
+    cfg.DATASETS.TRAIN_ON_DIFFICULT = True
     # Training images that the config's anchors and schedule are for: --train and --data of another number scale them;
     # 0 leaves them.
     cfg.DATASETS.SCHEDULE_IMAGES = 0

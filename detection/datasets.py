@@ -44,7 +44,7 @@ def register_datasets(cfg: CfgNode) -> list[str]:
         raise InputError(f"{deciding[0]}: has no annotations, so no classes; give MODEL.WEIGHTS of a trained detector")
     lines = []
     for name, source in sources.items():
-        _check_classes(name, source, classes)
+        _check_classes(name, source, classes, strict=bool(cfg.DATASETS.TRAIN) and name not in cfg.DATASETS.TRAIN)
         _number_classes(source, classes, defects[name])
         _register(name, source, classes)
         lines.append(_summary(name, source, classes))
@@ -63,9 +63,11 @@ def _classes(sources: list[Source]) -> list[str]:
     return list(found.values())
 
 
-def _check_classes(name: str, source: Source, classes: tuple[str, ...]) -> None:
+def _check_classes(name: str, source: Source, classes: tuple[str, ...], *, strict: bool) -> None:
+    """Raises InputError if the data has a class that is not to be learnt or, if `strict`, says that it lacks one."""
     known, given = {c.casefold() for c in classes}, {c.casefold(): c for c in source.classes}
-    if set(given) <= known:
+    complete = not (strict and source.declared and source.annotated) or set(given) == known
+    if set(given) <= known and complete:
         return
     rows = [(c, "yes", "yes" if c.casefold() in given else "no") for c in classes]
     rows += [(c, "no", "yes") for key, c in given.items() if key not in known]

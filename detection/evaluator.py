@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -11,8 +11,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.pascal_voc_evaluation import voc_ap
 from detectron2.utils import comm
-from torch import Tensor
 from torchvision.ops import box_iou
+
+IOUS = tuple(i / 100 for i in range(50, 100, 5))
 
 
 class BoxEvaluator(DatasetEvaluator):
@@ -43,77 +44,93 @@ class BoxEvaluator(DatasetEvaluator):
         return {d[0]: d[1:] for d in chain.from_iterable(gathered)}
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Detections of one class in a whole data set, best score first, each with the object that it overlaps most.
+
+    Attributes:
+        overlaps: IoU with that object (N,); 0 without one.
+        targets: number of that object in the data set (N,); -1 without one.
+        ignored: that object is `difficult` or a crowd (N,).
+        objects: objects of the class that count.
+    """
+
+    overlaps: np.ndarray
+    targets: np.ndarray
+    ignored: np.ndarray
+    objects: int
+
+    def curve(self, iou: float) -> tuple[np.ndarray, np.ndarray]:
+        """Recall and precision after each detection; a hit overlaps its object by more than `iou`, as the first."""
+        near = self.overlaps > iou
+        candidates = np.flatnonzero(near & ~self.ignored)
+        _, first = np.unique(self.targets[candidates], return_index=True)
+        hit = np.zeros(len(near), bool)
+        hit[candidates[first]] = True
+        true, false = np.cumsum(hit), np.cumsum(~hit & ~(near & self.ignored))
+        return true / max(self.objects, 1), true / np.maximum(true + false, np.finfo(float).eps)
+
+
 class VOCEvaluator(BoxEvaluator):
-    """AP at one IoU as the VOC devkit has it: the area under the precision envelope, and the 11-point form of VOC 2007.
+    """AP as the VOC devkit has it: the area under the precision envelope, and the 11-point form of VOC 2007.
 
     A detection matches the object of its class that it overlaps most; a second one on the same object is false;
     objects marked `difficult` (and COCO's crowds) count neither way.
 
     Args:
         dataset_name: registered data; annotations may carry `difficult`.
-        iou: overlap from which a detection matches.
     """
 
-    def __init__(self, dataset_name: str, iou: float = 0.5):
-        super().__init__(dataset_name)
-        self._iou = iou
-
     def evaluate(self) -> dict | None:
-        """{"voc": {"AP50", "AP50-07metric", "AP50-CLASS" …}} in %, in the main process; NaN without objects."""
+        """{"voc": {"AP", "AP50", "AP75", "AP-07metric", "AP50-07metric", …, "AP50-CLASS" …}} in %, in the main process.
+
+        AP is the mean over IoU .5 to .95 in steps of .05, as COCO's; NaN without objects.
+        """
         detections = self.gather()
         if detections is None:
             return None
-        area, points = {}, {}
-        for i, name in enumerate(self.classes):
-            recall, precision = self.curve(detections, i)
-            area[name] = 100 * voc_ap(recall, precision) if recall is not None else float("nan")
-            points[name] = 100 * voc_ap(recall, precision, True) if recall is not None else float("nan")
-        tag = f"AP{round(100 * self._iou)}"
-        means = {tag: _mean(area.values()), f"{tag}-07metric": _mean(points.values())}
-        return {"voc": means | {f"{tag}-{name}": ap for name, ap in area.items()}}
+        of_class = [self.matches(detections, i) for i in range(len(self.classes))]
+        figures = {}
+        for suffix, eleven_points in (("", False), ("-07metric", True)):
+            aps = np.array([[_ap(m, iou, eleven_points) for m in of_class] for iou in IOUS])
+            means = [_mean(row) for row in aps]
+            figures |= {f"AP{suffix}": _mean(means), f"AP50{suffix}": means[0], f"AP75{suffix}": means[5]}
+            if not eleven_points:
+                figures |= {f"AP50-{name}": float(ap) for name, ap in zip(self.classes, aps[0], strict=True)}
+        return {"voc": figures}
 
-    def curve(self, detections: dict, cls: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Recall and precision after each detection of a class, best score first; None where it has no object."""
+    def matches(self, detections: dict, cls: int) -> Matches:
+        """Of a class; `detections` as `gather` gives them."""
         truth, objects = self._truth(cls)
-        if objects == 0:
-            return None, None
-        scored = [
-            (float(score), image, box)
-            for image, (boxes, scores, classes) in detections.items()
-            for box, score in zip(boxes[classes == cls], scores[classes == cls], strict=True)
-        ]
-        scored.sort(key=lambda d: -d[0])
-        hits = [self._match(box, *truth[image]) for _, image, box in scored]
-        true = np.cumsum([h is True for h in hits])
-        false = np.cumsum([h is False for h in hits])
-        return true / objects, true / np.maximum(true + false, np.finfo(float).eps)
+        rows = []  # score, overlap, target, ignored
+        for image, (boxes, scores, classes) in detections.items():
+            boxes, scores = boxes[classes == cls], scores[classes == cls].numpy()
+            if image in truth and len(boxes):
+                found, ignored, first = truth[image]
+                overlaps, best = (x.numpy() for x in box_iou(boxes, found).max(dim=1))
+                rows.append(np.stack([scores, overlaps, best + first, ignored[best]], axis=1))
+            else:
+                rows.append(np.stack([scores, *np.broadcast_to([[0], [-1], [0]], (3, len(scores)))], axis=1))
+        table = np.concatenate([np.zeros((0, 4)), *rows])
+        _, overlaps, targets, ignored = table[np.argsort(-table[:, 0], kind="stable")].T
+        return Matches(overlaps, targets, ignored.astype(bool), objects)
 
     def _truth(self, cls: int) -> tuple[dict, int]:
-        """Image id -> boxes (K, 4), ignored (K,), taken (K,); and the number of objects that count."""
-        truth = defaultdict(lambda: (torch.zeros(0, 4), [], []))
-        objects = 0
+        """Image id -> boxes (K, 4), ignored (K,), the first one's number; and the number of objects that count."""
+        truth, number, objects = {}, 0, 0
         for record in self.records:
             of_class = [a for a in record["annotations"] if a["category_id"] == cls]
             if of_class:
-                ignored = [bool(a.get("difficult") or a.get("iscrowd")) for a in of_class]
+                ignored = np.array([bool(a.get("difficult") or a.get("iscrowd")) for a in of_class])
                 boxes = torch.tensor([a["bbox"] for a in of_class], dtype=torch.float32)
-                truth[record["image_id"]] = (boxes, ignored, [False] * len(of_class))
-                objects += ignored.count(False)
+                truth[record["image_id"]] = (boxes, ignored, number)
+                number += len(of_class)
+                objects += int((~ignored).sum())
         return truth, objects
 
-    def _match(self, box: Tensor, boxes: Tensor, ignored: list[bool], taken: list[bool]) -> bool | None:
-        """True for a hit, False for a false positive, None for neither."""
-        if len(boxes) == 0:
-            return False
-        overlap, best = box_iou(box[None], boxes)[0].max(dim=0)
-        if overlap <= self._iou:
-            return False
-        if ignored[best]:
-            return None
-        if taken[best]:
-            return False
-        taken[best] = True
-        return True
+
+def _ap(matches: Matches, iou: float, eleven_points: bool) -> float:
+    return 100 * voc_ap(*matches.curve(iou), eleven_points) if matches.objects else float("nan")
 
 
 def _mean(values) -> float:

@@ -119,6 +119,8 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> CountedBatches:
 def training_records(cfg: CfgNode) -> list[dict]:
     """Dataset dicts of all training data together, with their proposals where those come from files."""
     records = [r for name in cfg.DATASETS.TRAIN for r in records_of(cfg, name)]
+    if not cfg.DATASETS.TRAIN_ON_DIFFICULT:
+        records = [r | {"annotations": [a for a in r["annotations"] if not a.get("difficult")]} for r in records]
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         records = filter_images_with_only_crowd_annotations(records)
     return records

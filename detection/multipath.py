@@ -16,7 +16,7 @@ from detectron2.layers import ShapeSpec, cross_entropy
 from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import ROIHeads
-from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, _log_classification_stats
 from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import matched_pairwise_iou
 from torch import Tensor, nn
@@ -84,8 +84,8 @@ def foveal(boxes: Boxes, scale: float) -> Boxes:
 class IntegralOutputLayers(FastRCNNOutputLayers):
     """Several classifiers of the same features, one for each overlap from which a region counts as its object.
 
-    Training: the mean of their cross entropies. Test: the mean of their probabilities. One regression, of regions that
-    overlap by 0.5.
+    Training: the mean of their cross entropies, and of the losses of the one regression on what is an object for each.
+    Test: the mean of their probabilities.
 
     Args:
         thresholds: the overlaps, from 0.5 on.
@@ -114,10 +114,16 @@ class IntegralOutputLayers(FastRCNNOutputLayers):
 
     def losses(self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]) -> dict[str, Tensor]:
         scores, deltas = predictions
-        losses = super().losses((scores[:, 0], deltas), proposals)
         labels = torch.cat([integral_labels(p, self.thresholds, self.num_classes) for p in proposals])
-        per_threshold = [cross_entropy(scores[:, u], labels[:, u]) for u in range(len(self.thresholds))]
-        return losses | {"loss_cls": torch.stack(per_threshold).mean() * self.loss_weight.get("loss_cls", 1.0)}
+        boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
+        targets = torch.cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals])
+        _log_classification_stats(scores[:, 0], labels[:, 0])
+        of_threshold = zip(scores.unbind(1), labels.unbind(1), strict=True)
+        losses = {
+            "loss_cls": [cross_entropy(s, k) for s, k in of_threshold],
+            "loss_box_reg": [self.box_reg_loss(boxes, targets, deltas, k) for k in labels.unbind(1)],
+        }
+        return {name: torch.stack(x).mean() * self.loss_weight.get(name, 1.0) for name, x in losses.items()}
 
     def predict_probs(self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]) -> tuple[Tensor, ...]:
         """Probabilities (R, K + 1) of each image's regions."""

@@ -40,11 +40,16 @@ def prepare(
         InputError: arch, data, weights or transforms cannot be used; the message says what and how to mend it.
     """
     spec_of_builder(cfg.MODEL.BACKBONE.NAME)
+    if cfg.STAGES and cfg.SOLVER.SCALE_LR_FROM_BATCH:
+        raise InputError(
+            "SOLVER.SCALE_LR_FROM_BATCH: stages have learning rates and batches of their own; set it in their options"
+        )
     lines = check_engine(cfg)
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
     check_testing(cfg)
     if not set(cfg.TEST.EVALUATORS) <= {"coco", "voc", "errors"} or not cfg.TEST.EVALUATORS:
         raise InputError(f"TEST.EVALUATORS: {list(cfg.TEST.EVALUATORS)} must be some of 'coco', 'voc', 'errors'")
+    _check_metric(cfg)
     if cfg.TEST.COCO_API not in APIS:
         raise InputError(f"TEST.COCO_API: {cfg.TEST.COCO_API!r} is none of {', '.join(APIS)}")
     if cfg.MODEL.ROI_LOC_HEAD.MODE not in ("", *MODES):
@@ -52,18 +57,17 @@ def prepare(
     if eval_only:
         if not cfg.MODEL.WEIGHTS:
             raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
-        cfg.DATASETS.TRAIN = ()
+        cfg.DATASETS.TRAIN = cfg.DATASETS.PROPOSAL_FILES_TRAIN = ()
     elif not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN: empty; name data with --data DIR or --train DIR:SPLIT|FILE.json")
     check_loader(cfg, eval_only=eval_only)
-    check_stages(cfg)
+    check_stages(cfg, given)
     source = last_checkpoint(cfg) if resume and not cfg.STAGES else cfg.MODEL.WEIGHTS
-    anchors_known = False
+    detector = False
     if source:
         weights = read_weights(source)
         detector = is_detector(weights)
         if detector and weights.anchors:
-            anchors_known = True
             _take_anchors(cfg, weights.anchors, given)
         if weights.normalisation and weights.mean is None:
             raise InputError(
@@ -74,7 +78,7 @@ def prepare(
             cfg.DATASETS.CLASSES = weights.classes
     lines += register_datasets(cfg)
     if batch and not eval_only:
-        lines += adapt(cfg, given, batch, anchors=not anchors_known)
+        lines += adapt(cfg, given, batch, anchors=not detector)
     if resume and not cfg.STAGES:
         check_same_run(cfg, DetectionTrainer.metadata(cfg))
     elif not source and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):
@@ -83,6 +87,20 @@ def prepare(
             "name a checkpoint, or set them to 0 and BN"
         )
     return lines
+
+
+def _check_metric(cfg: CfgNode) -> None:
+    """TEST.BEST_METRIC is of a group that there will be: a name that is wrong would show up after the training only."""
+    groups = {"coco": "bbox", "voc": "voc", "errors": "errors"}
+    known = [groups[name] for name in cfg.TEST.EVALUATORS] + ["validation"] * cfg.TEST.LOSS
+    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+        known = ["box_proposals"]
+    group = cfg.TEST.BEST_METRIC.rpartition("/")[0].rpartition("/")[2].removesuffix("_ema")
+    if cfg.TEST.BEST_METRIC and group not in known:
+        raise InputError(
+            f"TEST.BEST_METRIC: {cfg.TEST.BEST_METRIC} is of no group {', '.join(known)} (TEST.EVALUATORS, TEST.LOSS); "
+            "name one as bbox/AP, before it the data set where there are several"
+        )
 
 
 def _take_anchors(cfg: CfgNode, anchors: Mapping, given: Collection[str]) -> None:

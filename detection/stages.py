@@ -20,28 +20,30 @@ from backbones.checkpointer import check_same_run
 from backbones.engine import check_engine
 from backbones.errors import InputError
 from backbones.files import read_checkpoint, save_checkpoint
-from backbones.hooks import progress
 from backbones.run import is_restart, merge_options, traces, write_config
-from detection.checkpoint import load_detector
 from detection.datasets import slug
-from detection.loader import build_test_loader, check_loader
-from detection.proposals import write_proposals
+from detection.loader import check_loader
+from detection.propose import propose
 from detection.report import write_json
 from detection.testing import check_testing
 from detection.trainer import DetectionTrainer, train
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 
 log = logging.getLogger("residet")
 
 _KEYS = ("name", "weights", "proposals", "options")
 
 
-def check_stages(cfg: CfgNode) -> None:
-    """Raises InputError if STAGES names an unknown key or a stage that does not come before, or an option is wrong."""
+def check_stages(cfg: CfgNode, given: Collection[str] = ()) -> None:
+    """Raises InputError if STAGES names an unknown key or a stage that does not come before, or an option is wrong.
+
+    Args:
+        given: keys that the user has set, over the stages' options.
+    """
     earlier: list[str] = []
     for stage in cfg.STAGES:
         unknown = set(stage) - set(_KEYS) if isinstance(stage, dict) else {stage}
@@ -51,8 +53,8 @@ def check_stages(cfg: CfgNode) -> None:
             if key in stage and stage[key] not in earlier:
                 raise InputError(f"STAGES: {stage['name']}: {key} {stage[key]!r} is no stage before it, {earlier}")
         merge_options(cfg.clone(), stage.get("options", []), f"STAGES, {stage['name']}")
-        of_stage = stage_config(cfg, stage)
         try:
+            of_stage = stage_config(cfg, stage, given)
             check_engine(of_stage)
             check_testing(of_stage)
             check_loader(of_stage, eval_only=False)
@@ -85,19 +87,27 @@ def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> None:
     """
     for number, stage in enumerate(cfg.STAGES, 1):
         stage_cfg = stage_config(cfg, stage, given)
+        scaled = check_engine(stage_cfg)
         stage_cfg.freeze()
         folder = Path(stage_cfg.OUTPUT_DIR)
         log.info("stage %d of %d, %s → %s", number, len(cfg.STAGES), stage["name"], folder)
+        for line in scaled:
+            log.info("%s", line)
         if comm.is_main_process():
             write_config(stage_cfg)
         if not (folder / "results.json").is_file():
             resume = (folder / "last_checkpoint").is_file()
             if resume:
                 check_same_run(stage_cfg, DetectionTrainer.metadata(stage_cfg))
+            # Of its own, so that a stage's random numbers are those of a run that was stopped before it, too.
+            seed_all_rng(cfg.SEED + comm.get_rank())
             if train(stage_cfg, resume) is None:  # SIGTERM has stopped it
                 return
         if any(other.get("proposals") == stage["name"] for other in cfg.STAGES):
-            propose(stage_cfg)
+            trained = stage_cfg.clone()
+            trained.defrost()
+            trained.MODEL.WEIGHTS = str(folder / "model_final.pth")
+            propose(trained, {n: proposal_file(folder, n) for n in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)})
         comm.synchronize()
     if comm.is_main_process():
         _join(cfg)
@@ -115,6 +125,8 @@ def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgN
     of_stage.defrost()
     merge_options(of_stage, chosen, f"STAGES, {stage['name']}")
     of_stage.STAGES = []
+    if of_stage.MODEL.META_ARCHITECTURE == "ProposalNetwork" and "box_proposals/" not in of_stage.TEST.BEST_METRIC:
+        of_stage.TEST.BEST_METRIC, of_stage.TEST.PATIENCE = "", 0  # a metric of detections
     of_stage.TEST.REGION_SCALES, of_stage.TEST.TILES.SIZE, of_stage.TEST.AUG.ENABLED = (), 0, False
     of_stage.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, stage["name"]))
     if "weights" in stage:
@@ -130,35 +142,6 @@ def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgN
 
 def proposal_file(folder: Path, dataset_name: str) -> Path:
     return folder / "proposals" / f"{slug(dataset_name)}.pth"
-
-
-@torch.no_grad()
-def propose(cfg: CfgNode) -> None:
-    """Writes the proposals of the RPN in OUTPUT_DIR for all training and test data; files that are there stay."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    folder = Path(cfg.OUTPUT_DIR)
-    names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
-    cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
-    rpn, data = cfg.MODEL.RPN, cfg.DATASETS
-    rpn.PRE_NMS_TOPK_TEST = max(rpn.PRE_NMS_TOPK_TEST, rpn.PRE_NMS_TOPK_TRAIN)
-    rpn.POST_NMS_TOPK_TEST = max(data.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, data.PRECOMPUTED_PROPOSAL_TOPK_TEST)
-    model = build_model(cfg)
-    load_detector(cfg, model, for_training=False)
-    model.eval()
-    for name in names:
-        file = proposal_file(folder, name)
-        if file.is_file():
-            continue
-        found = []
-        for batch in progress(build_test_loader(cfg, name), desc=f"propose {name}", unit="img", leave=False):
-            for entry, output in zip(batch, model(batch), strict=True):
-                found.append((entry["image_id"], output["proposals"].to("cpu")))
-        gathered = comm.gather(found)
-        if comm.is_main_process():
-            file.parent.mkdir(exist_ok=True)
-            write_proposals((p for part in gathered for p in part), file)
-            log.info("%s: proposals for %d images", file, sum(map(len, gathered)))
 
 
 def _join(cfg: CfgNode) -> None:

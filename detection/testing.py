@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from backbones.data import seeded
 from backbones.errors import InputError
 from detection.loader import build_test_loader
@@ -26,6 +28,8 @@ def check_testing(cfg: CfgNode) -> None:
     ways["TEST.REGION_SCALES"] = test.REGION_SCALES
     if len(chosen := [key for key, value in ways.items() if value]) > 1:
         raise InputError(f"{' and '.join(chosen)}: only one of them at a time")
+    if cfg.MODEL.ROI_LOC_HEAD.MODE and test.BOX_REFINEMENTS:
+        raise InputError("TEST.BOX_REFINEMENTS: is for box regression; MODEL.ROI_LOC_HEAD.ROUNDS moves boxes instead")
     if test.TILES.SIZE < 0 or not 0 <= test.TILES.OVERLAP < 1:
         raise InputError(f"TEST.TILES: SIZE {test.TILES.SIZE} and OVERLAP {test.TILES.OVERLAP} make no tiles")
     if len(test.REGION_SCALES) == 1 or any(side < 1 for side in test.REGION_SCALES):
@@ -61,7 +65,8 @@ def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
 def validation_losses(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict[str, float]:
     """Mean losses over a data set, {"total_loss", "loss_cls", …}; images, norms and dropout are as at test.
 
-    Regions and anchors are sampled, with random numbers of their own, so that the run's are not touched.
+    Regions and anchors are sampled with random numbers that follow from the image: those of the run are not
+    touched, and the number of processes does not matter.
     """
     was_training = model.training
     model.eval()
@@ -71,9 +76,9 @@ def validation_losses(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict
             module.training = True
     sums: dict[str, float] = {}
     images = 0
-    with seeded((cfg.SEED, comm.get_rank())), torch.random.fork_rng(), EventStorage():
-        torch.manual_seed(cfg.SEED + comm.get_rank())  # on GPUs too, where regions are drawn
+    with seeded((cfg.SEED,)), torch.random.fork_rng(), EventStorage():
         for batch in build_test_loader(cfg, dataset_name, with_instances=True):
+            torch.manual_seed(cfg.SEED + zlib.crc32(str(batch[0]["image_id"]).encode()))
             images += len(batch)
             for name, loss in model(batch).items():
                 sums[name] = sums.get(name, 0.0) + float(loss) * len(batch)

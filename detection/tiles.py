@@ -11,9 +11,14 @@ from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+# A box that ends so near the edge of a tile, in tile sizes, is taken to be cut there.
+_CUT = 0.02
+
 
 class TiledDetector(nn.Module):
     """A detector that sees the whole image and each tile of it; what it finds is joined by suppression per class.
+
+    What a tile cuts through is left to the next tile or the whole image: a piece is no object.
 
     Args:
         model: detectron2's, in evaluation.
@@ -52,7 +57,11 @@ class TiledDetector(nn.Module):
         tile = resized(image[:, y0:y1, x0:x1], self.resize)
         found = self.model([{"image": tile, "height": y1 - y0, "width": x1 - x0}])[0]["instances"]
         boxes = found.pred_boxes.tensor + found.pred_boxes.tensor.new_tensor([x0, y0, x0, y0])
-        return boxes, found.scores, found.pred_classes
+        height, width = image.shape[1:]
+        inner = boxes.new_tensor([x0 > 0, y0 > 0, x1 < width, y1 < height]).bool()  # sides that cut the image
+        gaps = (boxes - boxes.new_tensor([x0, y0, x1, y1])).abs()
+        whole = ~(inner & (gaps < _CUT * self.size)).any(dim=1)
+        return boxes[whole], found.scores[whole], found.pred_classes[whole]
 
 
 def tiles(width: int, height: int, size: int, overlap: float) -> Iterator[tuple[int, int, int, int]]:

@@ -1,9 +1,10 @@
 """Networks side by side: one command for all runs, stopped by the clock and gone on with."""
 
 import json
+import sys
 
 from backbones.errors import InputError
-from detection.compare import RANDOM, runs, summary
+from detection.compare import RANDOM, compare, runs, summary
 
 import pytest
 from run_tools import PROJECT, assert_clear_error, run_tool
@@ -43,6 +44,18 @@ def test_the_table_has_mean_and_spread(tmp_path):
         *("resnet50", "random", "2 of 2", "32.0 ± 2.8", "50.0 ± 0.0", "20.0 ± 0.0", "2.0 ± 0.0")
     ]
     assert "0 of 2" in lines[3] and "| -" in lines[3]
+
+
+def test_runs_of_stages_go_on_and_a_failed_one_does_not_hold_up_the_rest(tmp_path):
+    todo = runs(CONFIGS, [RANDOM], [0])
+    (todo[0].folder(tmp_path) / "rpn").mkdir(parents=True)
+    (todo[0].folder(tmp_path) / "rpn" / "last_checkpoint").touch()
+    note = tmp_path / "commands"
+    script = f"import sys; open({str(note)!r}, 'a').write(f'{{sys.argv}}\\n'); sys.exit('resnet50' in str(sys.argv))"
+    with pytest.raises(InputError, match=r"resnet50_fpn_random_0: .* failed with exit code 1"):
+        compare(todo, [sys.executable, "-c", script], [], tmp_path, 0)
+    first, second = note.read_text().splitlines()
+    assert "--resume" in first and "wrn34_2" in second and "--resume" not in second
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from run_tools import PROJECT
 FOLDER = PROJECT / "configs"
 NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
 LEAVES = sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("faster_rcnn_*.yaml"))
-LEAVES += ["paper/wrn/multipathnet_wrn34_2_coco.yaml"]
+LEAVES += [f"paper/wrn/multipathnet_wrn34_2_{k}.yaml" for k in ("coco", "attractionet")]
 LEAVES += sorted(str(p.relative_to(FOLDER)) for p in (FOLDER / "bccd").rglob("*_*.yaml"))
 
 
@@ -36,10 +36,11 @@ def test_each_network_has_its_three_families():
     expected |= {f"paper/resnet/faster_rcnn_{n}_voc{y}" for n in (*NETWORKS, "vgg16") for y in ("07", "12")}
     expected |= {f"paper/resnet/faster_rcnn_{n}_coco" for n in ("vgg16", "resnet101")}
     expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in ("refined", "context", "multiscale")}
-    expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in NETWORKS}
+    expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in (*NETWORKS, "vgg16")}
     expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
     expected |= {f"bccd/ablation/{k}_resnet18" for k in ("baseline", "context", "locnet", "multipath")}
     expected |= {"bccd/ablation/multipath_one_iou_resnet18", "paper/wrn/multipathnet_wrn34_2_coco"}
+    expected |= {"paper/wrn/multipathnet_wrn34_2_attractionet"}
     expected |= {"demo/faster_rcnn_resnet18_fpn"}
     assert {name.removesuffix(".yaml") for name in LEAVES} == expected
 
@@ -119,6 +120,59 @@ def test_schedules_are_the_papers(name):
         for c in stages
     ]
     assert found == runs
+
+
+# What the papers leave to py-faster-rcnn.
+PY_FASTER_RCNN = {
+    "INPUT.MIN_SIZE_TRAIN": (600,),
+    "INPUT.MAX_SIZE_TRAIN": 1000,
+    "INPUT.MIN_SIZE_TEST": 600,
+    "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 16,
+    "MODEL.RPN.BOUNDARY_THRESH": 0,
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 256,
+    "MODEL.RPN.IOU_THRESHOLDS": [0.3, 0.7],
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 300,
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN": 2000,
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST": 300,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 64,
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.25,
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.3,
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIPool",
+    "SOLVER.WEIGHT_DECAY": 0.0005,
+    "SOLVER.WARMUP_ITERS": 0,
+}
+VOC_ANCHORS, COCO_ANCHORS = [[128, 256, 512]], [[64, 128, 256, 512]]
+
+
+@pytest.mark.parametrize(
+    ("name", "anchors", "images", "difficult"),
+    [
+        ("resnet/faster_rcnn_resnet101_coco", COCO_ANCHORS, 82081, True),
+        ("resnet/faster_rcnn_vgg16_voc07", VOC_ANCHORS, 16551, False),
+        ("resnet/faster_rcnn_resnet101_voc12", VOC_ANCHORS, 21503, False),
+        ("resnext/faster_rcnn_resnext50_32x4d_coco", COCO_ANCHORS, 117266, True),
+    ],
+)
+def test_what_papers_leave_open_is_py_faster_rcnns(name, anchors, images, difficult):
+    cfg = load_config(f"paper/{name}.yaml")
+    for key, value in PY_FASTER_RCNN.items():
+        found = cfg
+        for part in key.split("."):
+            found = found[part]
+        assert found == value, key
+    assert anchors == cfg.MODEL.ANCHOR_GENERATOR.SIZES
+    assert images == cfg.DATASETS.SCHEDULE_IMAGES and difficult == cfg.DATASETS.TRAIN_ON_DIFFICULT
+
+
+def test_multipathnets_settings_are_its_codes():
+    cfg = load_config("paper/wrn/multipathnet_wrn34_2_attractionet.yaml")
+    heads, box = cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
+    assert (box.POOLER_TYPE, box.POOLER_RESOLUTION, box.CONV_DIM, box.FC_DIM) == ("ROIPool", 7, 512, 4096)
+    assert (heads.BATCH_SIZE_PER_IMAGE, heads.IOU_THRESHOLDS, heads.IOU_LABELS) == (64, [0.1, 0.5], [-1, 0, 1])
+    assert cfg.MODEL.LOAD_PROPOSALS and cfg.DATASETS.TEST == ("coco_2017_test-dev",)
+    assert len(cfg.DATASETS.PROPOSAL_FILES_TRAIN) == len(cfg.DATASETS.TRAIN) == 2
 
 
 def test_the_four_steps_share_a_frozen_backbone():

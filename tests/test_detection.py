@@ -15,7 +15,8 @@ from detection.config import default_config
 from detection.datasets import register_datasets
 from detection.evaluator import VOCEvaluator
 from detection.prepare import prepare
-from detection.report import summary, table
+from detection.report import summary, table, write_json
+from detection.testing import validation_losses
 from detection.trainer import DetectionTrainer
 
 import numpy as np
@@ -165,8 +166,8 @@ def test_coco_numbers_are_pycocotools(registered, tmp_path, noise):
     np.testing.assert_allclose([ours["AP"], ours["AP50"], ours["AP75"]], 100 * reference.stats[:3], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("year", "key"), [(2012, "AP50"), (2007, "AP50-07metric")])
-def test_voc_numbers_are_detectron2s(registered, tmp_path, year, key):
+@pytest.mark.parametrize(("year", "suffix"), [(2012, ""), (2007, "-07metric")])
+def test_voc_numbers_are_detectron2s(registered, tmp_path, year, suffix):
     (name,) = registered.DATASETS.TEST
     records = DatasetCatalog.get(name)
     for i, record in enumerate(records):
@@ -180,9 +181,10 @@ def test_voc_numbers_are_detectron2s(registered, tmp_path, year, key):
     for record, output in predictions(name, 3.0):
         ours.process([record], [output])
         theirs.process([record], [output])
-    expected = theirs.evaluate()["bbox"]["AP50"]
-    assert 5 < expected < 95
-    assert ours.evaluate()["voc"][key] == pytest.approx(expected, abs=1e-6)
+    expected, found = theirs.evaluate()["bbox"], ours.evaluate()["voc"]
+    assert 5 < expected["AP75"] < expected["AP50"] < 95
+    for key in ("AP", "AP50", "AP75"):
+        assert found[key + suffix] == pytest.approx(expected[key], abs=1e-6), key
 
 
 def write_voc(root, records, classes):
@@ -216,6 +218,27 @@ def test_truth_scores_100_and_nothing_scores_0(registered, tmp_path):
         assert [results[k] for k in ("VOC AP50", "AP50", "AP", "AP star")] == pytest.approx([expected] * 4)
 
 
+def test_validation_losses_do_not_depend_on_how_images_are_shared_out(registered):
+    cfg = load_config("faster_rcnn_resnet18_fpn.yaml", "MODEL.RESNETS.NORM", "BN", "INPUT.MIN_SIZE_TEST", 64)
+    cfg.merge_from_list(["MODEL.ROI_BOX_HEAD.FC_DIM", 16, "DATALOADER.NUM_WORKERS", 0])
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 5
+    model, (name,) = build_model(cfg), registered.DATASETS.TEST
+    records = DatasetCatalog.get(name)
+    parts = {f"{name} {i}": records[i:j] for i, j in ((0, 5), (5, 16))}
+    for part, of_part in parts.items():
+        DatasetCatalog.register(part, lambda of_part=of_part: of_part)
+    whole = validation_losses(cfg, model, name)
+    losses = [validation_losses(cfg, model, part) for part in parts]
+    for key, value in whole.items():
+        assert (5 * losses[0][key] + 11 * losses[1][key]) / 16 == pytest.approx(value, rel=1e-6)
+    assert {"total_loss", "loss_cls", "loss_rpn_loc"} <= set(whole) and model.training
+
+
+def test_json_has_null_where_there_is_no_number(tmp_path):
+    write_json({"a": [float("nan"), 1.5], "b": {"c": float("nan")}}, tmp_path / "x.json")
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5], "b": {"c": None}}
+
+
 def test_table_has_a_column_per_figure():
     text = table({"pretrained": {"AP": 50.123, "AP50": 71.0}, "random": {"AP": 3.0}})
     assert text.splitlines()[2].split("|")[1:4] == [" pretrained ", " 50.1 ", "   71.0 "]
@@ -229,6 +252,12 @@ def test_prepare_names_what_is_wrong(shapes):
 
     with pytest.raises(InputError, match=r"TEST\.EVALUATORS"):
         prepared("TEST.EVALUATORS", ("lvis",))
+    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: bbx/AP is of no group bbox, voc, errors"):
+        prepared("TEST.BEST_METRIC", "bbx/AP")
+    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: validation/total_loss is of no group"):
+        prepared("TEST.BEST_METRIC", "validation/total_loss")
+    with pytest.raises(InputError, match=r"SCALE_LR_FROM_BATCH: stages have learning rates"):
+        prepared("SOLVER.SCALE_LR_FROM_BATCH", 8, "STAGES", [{"name": "a"}])
     with pytest.raises(InputError, match=r"give MODEL\.WEIGHTS"):
         prepared(eval_only=True)
     with pytest.raises(InputError, match=r"coco_2017_train|instances_train2017"):

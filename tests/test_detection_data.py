@@ -136,6 +136,19 @@ def test_classes_are_those_of_all_training_data(tmp_path):
         register([f"{cats}:train"], [file])
 
 
+def test_test_data_that_declares_fewer_classes_is_refused(tmp_path):
+    train = coco(tmp_path / "c")
+    content = json.loads(train.read_text())
+    fewer = [c for c in content["categories"] if c["name"] != "dog"]
+    kept = [a for a in content["annotations"] if a["category_id"] in {c["id"] for c in fewer}]
+    val = train.with_name("val.json")
+    val.write_text(json.dumps(content | {"categories": fewer, "annotations": kept}))
+    name = f"{val}:{tmp_path / 'c' / 'images' / 'train'}"
+    with pytest.raises(InputError, match=r"train: its classes are not those to learn\n(.*\n)*dog +yes +no\n"):
+        register([train], [name])
+    register([], [name])  # a detector of more classes may be tested on fewer
+
+
 def test_data_without_a_box_cannot_be_trained_on(tmp_path):
     empty = voc(tmp_path, [obj(5, 5, 5, 5)])
     with pytest.raises(InputError, match="no usable box to train on; 1 boxes of no area"):

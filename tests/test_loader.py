@@ -89,6 +89,16 @@ def test_records_are_held_as_bytes_that_workers_share(cfg):
     assert data.records[3]["file_name"] == training_records(cfg)[3]["file_name"]
 
 
+def test_difficult_objects_can_be_left_out(cfg):
+    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
+    for record in records:
+        record["annotations"][0]["difficult"] = 1
+    every = sum(len(r["annotations"]) for r in training_records(cfg))
+    cfg.DATASETS.TRAIN_ON_DIFFICULT = False
+    easy = [a for r in training_records(cfg) for a in r["annotations"]]
+    assert 0 < len(easy) == every - len(records) and not any(a.get("difficult") for a in easy)
+
+
 def test_boxes_that_are_cropped_away_are_counted(cfg, storage):
     cfg.INPUT.ALBUMENTATIONS = [{"RandomCrop": {"height": 24, "width": 24}}]
     list(itertools.islice(build_train_loader(cfg), 5))

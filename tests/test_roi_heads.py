@@ -211,6 +211,17 @@ def test_tiled_detections_are_in_the_images_pixels_and_joined():
     assert len(found["instances"]) == 1 and found["instances"].image_size == (100, 160)
 
 
+def test_pieces_of_what_tiles_cut_are_left_out():
+    image = torch.zeros(3, 160, 240, dtype=torch.uint8)
+    image[:, 40:100, 60:160] = 255  # larger than what two tiles share
+    detector = TiledDetector(Squares(), 80, 0.2, T.ResizeShortestEdge(160, 400), 0.5, 10)
+    (found,) = detector([{"image": image}])
+    assert torch.allclose(found["instances"].pred_boxes.tensor, torch.tensor([[60.0, 40, 160, 100]]), atol=1)
+    image[:, :, 60:] = 255  # up to the image's own edge, where nothing is cut
+    (found,) = detector([{"image": image}])
+    assert torch.allclose(found["instances"].pred_boxes.tensor[0], torch.tensor([60.0, 0, 240, 160]), atol=1)
+
+
 @torch.no_grad()
 def test_augmented_and_tiled_testing_of_a_real_model():
     entry = example()
@@ -232,6 +243,7 @@ def test_augmented_and_tiled_testing_of_a_real_model():
         (["TEST.REGION_SCALES", (200,)], "two short sides or more"),
         (["TEST.REGION_SCALES", (200, 400), "MODEL.LOAD_PROPOSALS", True], "an RPN of its own"),
         (["TEST.AUG.ENABLED", True, "MODEL.META_ARCHITECTURE", "RetinaNet"], "is for a GeneralizedRCNN"),
+        (["TEST.BOX_REFINEMENTS", 1, "MODEL.ROI_LOC_HEAD.MODE", "in_out"], "is for box regression"),
     ],
 )
 def test_ways_of_testing_that_do_not_go_together(opts, message):

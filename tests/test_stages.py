@@ -1,16 +1,18 @@
 """An RPN, then Fast R-CNN on its proposals: stages as one command, stopped and gone on with."""
 
 import json
+import shutil
 
+from backbones.engine import check_engine
 from backbones.errors import InputError
 from backbones.files import read_checkpoint
 from detection.config import default_config
 from detection.proposals import read_proposals
-from detection.stages import check_stages
+from detection.stages import check_stages, stage_config
 
 import pytest
 import torch
-from run_tools import PROJECT, assert_clear_error, train_net
+from run_tools import PROJECT, assert_clear_error, run_tool, train_net
 
 SMALL = ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "SOLVER.MAX_ITER", 2, "DATALOADER.NUM_WORKERS", 0]
 SMALL += ["MODEL.RPN.POST_NMS_TOPK_TEST", 20, "TEST.PICTURES", 1, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0]
@@ -79,6 +81,59 @@ def test_two_steps_go_on_where_they_were_stopped(shapes, tmp_path):
     assert (out / "rpn" / "model_final.pth").read_bytes() == rpn and (out / "results.json").is_file()
     again = read_checkpoint(out / "fast_rcnn" / "model_final.pth")["model"]
     assert any(not torch.equal(final[k], again[k]) for k in final)
+
+
+@pytest.mark.slow
+def test_stages_that_were_stopped_end_with_the_very_weights(shapes, tmp_path):
+    """A kill between two stages, and one in a stage before its first checkpoint: their random numbers are their own."""
+    done = run(shapes, tmp_path, "resnext/coco.yaml")
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "run" / "fast_rcnn"
+    expected = read_checkpoint(out / "model_final.pth")["model"]
+    shutil.rmtree(out)
+    (tmp_path / "run" / "results.json").unlink()
+    done = run(shapes, tmp_path, "resnext/coco.yaml", flags=["--resume"])
+    assert done.returncode == 0, done.stderr
+    found = read_checkpoint(out / "model_final.pth")["model"]
+    assert all(torch.equal(found[k], expected[k]) for k in expected)
+
+    # The two are a detector of other images by their proposals.
+    rpn, fast = tmp_path / "run" / "rpn", tmp_path / "run" / "fast_rcnn"
+    val, file = shapes / "annotations" / "val.json", tmp_path / "proposals.pth"
+    command = [rpn / "config.yaml", file, "--weights", rpn / "model_final.pth", "--data", val]
+    done = run_tool("propose.py", *command)
+    assert done.returncode == 0 and "proposals for 6 images" in done.stdout, done.stderr
+    assert_clear_error(run_tool("propose.py", *command), "exists; name another file")
+    written, by_stage = (read_proposals(str(f))[0] for f in (file, next((rpn / "proposals").glob("*val*.pth"))))
+    assert all(written[i] == pytest.approx(by_stage[i]) for i in by_stage)
+    args = ["--config-file", fast / "config.yaml", "--eval-only", "--weights", fast / "model_final.pth"]
+    done = train_net(*args, "--val", val, "DATASETS.PROPOSAL_FILES_TEST", f"('{file}',)", "OUTPUT_DIR", tmp_path / "e")
+    assert done.returncode == 0, done.stderr
+    first, again = (json.loads((p / "results.json").read_text()) for p in (fast, tmp_path / "e"))
+    assert again[str(val)]["bbox/AR100"] == first[str(val)]["bbox/AR100"]
+    done = run_tool(
+        "propose.py", fast / "config.yaml", tmp_path / "x.pth", "--weights", fast / "model_final.pth", "--data", val
+    )
+    assert_clear_error(done, "has no proposal_generator")
+
+
+def test_a_stage_scales_its_own_rate_and_has_a_metric_of_its_own():
+    cfg = default_config()
+    options = ["MODEL.META_ARCHITECTURE", "ProposalNetwork", "SOLVER.SCALE_LR_FROM_BATCH", 8, "SOLVER.BASE_LR", 0.01]
+    cfg.STAGES = [{"name": "rpn", "options": options}]
+    cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE = "bbox/AP", 3
+    of_stage = stage_config(cfg, cfg.STAGES[0])
+    assert of_stage.TEST.BEST_METRIC == "" and of_stage.TEST.PATIENCE == 0
+    (line,) = check_engine(of_stage)
+    assert of_stage.SOLVER.BASE_LR == 0.02 and "0.01 scaled to 0.02" in line
+
+
+def test_what_the_user_sets_goes_before_the_stages_options():
+    cfg = default_config()
+    cfg.STAGES = [{"name": "a", "options": ["SOLVER.ACCUMULATE", 3]}]
+    with pytest.raises(InputError, match="is no multiple of"):
+        check_stages(cfg)
+    check_stages(cfg, ["SOLVER.ACCUMULATE"])
 
 
 @pytest.mark.parametrize(

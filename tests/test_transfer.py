@@ -84,6 +84,10 @@ def test_anchors_are_of_the_boxes_sizes_after_resizing():
     cfg, lines = adapted("faster_rcnn_resnet50_fpn.yaml", images(200, 100, ratio=4.0))
     assert cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS == [[0.5, 1.0, 2.0, 3.0, 5.0]] and "height / width" in lines[1]
 
+    for side, expected in ((0.9, [4, 8, 16]), (15, [7, 14, 27])):  # all boxes alike
+        cfg, _ = adapted("faster_rcnn_resnet50.yaml", images(200, side))
+        assert [expected] == cfg.MODEL.ANCHOR_GENERATOR.SIZES
+
 
 # Detector to detector
 
@@ -126,6 +130,8 @@ def test_boxes_for_all_classes_and_other_features_are_no_rows_of_classes():
     ours, theirs = torch.zeros(12, 5), torch.ones(4, 5)
     assert torch.equal(_copy_rows(ours, theirs, "abc", "ad", "boxes"), torch.zeros(12, 5))
     assert _copy_rows(theirs, theirs, "abc", "ad", "boxes") is theirs
+    # As many rows in all, but not of each class: another LocNet's.
+    assert torch.equal(_copy_rows(ours, torch.ones(12, 5), "abc", "ab", "by class"), ours)
     assert _copy_rows(ours, (wide := torch.ones(8, 9)), "abc", "ad", "boxes") is wide  # which loading refuses
 
 
@@ -145,6 +151,16 @@ def test_a_run_and_those_it_is_the_start_of_keep_its_anchors(shapes, tmp_path):
         again.MODEL.WEIGHTS = weights
         prepare(again, eval_only=False, resume=resume, batch=16)
         assert scaled == again.MODEL.ANCHOR_GENERATOR.SIZES
+
+
+def test_a_detector_that_names_no_anchors_keeps_the_configs(shapes, tmp_path):
+    cfg = load_config("faster_rcnn_resnet18.yaml", "MODEL.WEIGHTS", str(tmp_path / "zoo.pth"))
+    cfg.INPUT.MIN_SIZE_TRAIN = (64,)
+    torch.save(build_model(cfg).state_dict(), tmp_path / "zoo.pth")
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (str(shapes / "annotations" / "train.json"),)
+    lines = prepare(cfg, eval_only=False, batch=16)
+    assert cfg.MODEL.ANCHOR_GENERATOR.SIZES == [[32, 64, 128, 256, 512]]
+    assert any(line.startswith("schedule") for line in lines)
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_resnet18.yaml", "faster_rcnn_vgg16.yaml"])

@@ -168,7 +168,14 @@ def test_the_integral_loss_is_the_mean_over_thresholds():
     proposals.gt_classes = torch.tensor([1, 0])
     labels = torch.tensor([[1, 0]] * 3 + [[3, 0]] * 3)
     expected = torch.stack([F.cross_entropy(scores[:, u], labels[u]) for u in range(6)]).mean()
-    assert predictor.losses((scores, deltas), [proposals])["loss_cls"].item() == pytest.approx(expected.item())
+    losses = predictor.losses((scores, deltas), [proposals])
+    assert losses["loss_cls"].item() == pytest.approx(expected.item())
+    # The first region, of IoU 0.62, is an object for three of the six thresholds; the second, which is right, for all.
+    target = predictor.box2box_transform.get_deltas(proposals.proposal_boxes.tensor, proposals.gt_boxes.tensor)
+    of_region = F.smooth_l1_loss(
+        torch.stack([deltas[0, 4:8], deltas[1, :4]]), target, beta=predictor.smooth_l1_beta, reduction="none"
+    ).sum(dim=1)
+    assert losses["loss_box_reg"].item() == pytest.approx((0.5 * of_region[0] + of_region[1]).item() / 2, rel=1e-5)
     (probabilities,) = predictor.predict_probs((scores, deltas), [proposals])
     assert torch.allclose(probabilities, scores.softmax(dim=2).mean(dim=1))
 

@@ -1,0 +1,56 @@
+"""Proposals of a trained RPN, written for another detector to train and be tested on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from backbones.hooks import progress
+from detection.checkpoint import load_detector
+from detection.loader import build_test_loader
+from detection.proposals import write_proposals
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+
+log = logging.getLogger("residet")
+
+
+@torch.no_grad()
+def propose(cfg: CfgNode, files: Mapping[str, Path]) -> None:
+    """Writes what the RPN in MODEL.WEIGHTS proposes; files that are there stay.
+
+    There are as many proposals of an image as training or testing takes, DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN and
+    _TEST, whichever is more.
+
+    Args:
+        cfg: of the RPN, or of a Faster R-CNN that has one.
+        files: registered data set -> file.
+
+    Raises:
+        InputError: the weights hold no RPN, or another one.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.PROPOSAL_GENERATOR.NAME = "ProposalNetwork", "RPN"
+    rpn, data = cfg.MODEL.RPN, cfg.DATASETS
+    rpn.PRE_NMS_TOPK_TEST = max(rpn.PRE_NMS_TOPK_TEST, rpn.PRE_NMS_TOPK_TRAIN)
+    rpn.POST_NMS_TOPK_TEST = max(data.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, data.PRECOMPUTED_PROPOSAL_TOPK_TEST)
+    model = build_model(cfg)
+    load_detector(cfg, model, for_training=False)
+    model.eval()
+    for name, file in files.items():
+        if file.is_file():
+            continue
+        found = []
+        for batch in progress(build_test_loader(cfg, name), desc=f"propose {name}", unit="img", leave=False):
+            for entry, output in zip(batch, model(batch), strict=True):
+                found.append((entry["image_id"], output["proposals"].to("cpu")))
+        gathered = comm.gather(found)
+        if comm.is_main_process():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_proposals((p for part in gathered for p in part), file)
+            log.info("%s: proposals for %d images", file, sum(map(len, gathered)))

@@ -1,0 +1,47 @@
+"""Writes an RPN's proposals for a data set, on which a Fast R-CNN is then trained or tested.
+
+tools/propose.py RUN/rpn/config.yaml --weights RUN/rpn/model_final.pth --data DIR:SPLIT proposals.pth
+tools/train_net.py --config-file RUN/fast_rcnn/config.yaml --eval-only --weights RUN/fast_rcnn/model_final.pth \\
+    --val DIR:SPLIT DATASETS.PROPOSAL_FILES_TEST "('proposals.pth',)"
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from backbones.errors import InputError
+from backbones.run import choose_device, exit_code, merge_config
+from detection.config import default_config
+from detection.prepare import prepare
+from detection.propose import propose
+
+
+def work(args):
+    target = Path(args.target)
+    if target.exists():
+        raise InputError(f"{target}: exists; name another file")
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    cfg = default_config()
+    merge_config(cfg, args.config, ["MODEL.WEIGHTS", args.weights, *args.opts])
+    cfg.DATASETS.TEST = (args.data,)
+    cfg.MODEL.LOAD_PROPOSALS = False
+    choose_device(cfg)
+    for line in prepare(cfg, eval_only=True):
+        print(line)
+    propose(cfg, {args.data: target})
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="of the run that trained the RPN")
+    parser.add_argument("target", help="the file to write")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="an RPN, or a Faster R-CNN that has one")
+    parser.add_argument("--data", required=True, metavar="DIR:SPLIT|FILE.json[:IMAGES]", help="images to propose for")
+    parser.add_argument("--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides")
+    args = parser.parse_args(argv)
+    return exit_code(lambda: work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
