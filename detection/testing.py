@@ -51,8 +51,7 @@ def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
     if test.AUG.ENABLED:
         return GeneralizedRCNNWithTTA(cfg, model)
     if test.TILES.SIZE:
-        nms = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
-        return TiledDetector(model, test.TILES.SIZE, test.TILES.OVERLAP, resize, nms, test.DETECTIONS_PER_IMAGE)
+        return TiledDetector(model, test.TILES.SIZE, test.TILES.OVERLAP, resize, cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST)
     if test.REGION_SCALES:
         if not isinstance(model.roi_heads, RegionHeads) or model.roi_heads.localiser:
             raise InputError("TEST.REGION_SCALES: takes one of residet's MODEL.ROI_HEADS, without ROI_LOC_HEAD")

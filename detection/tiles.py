@@ -12,13 +12,14 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 # A box that ends so near the edge of a tile, in tile sizes, is taken to be cut there.
-_CUT = 0.02
+_CUT = 0.006
 
 
 class TiledDetector(nn.Module):
     """A detector that sees the whole image and each tile of it; what it finds is joined by suppression per class.
 
-    What a tile cuts through is left to the next tile or the whole image: a piece is no object.
+    What a tile cuts through is left to the next tile or the whole image: a piece is no object. The model's limit of
+    detections holds for each tile, not for all of them together.
 
     Args:
         model: detectron2's, in evaluation.
@@ -26,17 +27,15 @@ class TiledDetector(nn.Module):
         overlap: part of a tile that the next one shows too.
         resize: of the whole image and of each tile, before the model sees it.
         nms: IoU above which the lesser of two detections of a class is dropped.
-        topk: detections of an image.
     """
 
-    def __init__(self, model: nn.Module, size: int, overlap: float, resize: T.Augmentation, nms: float, topk: int):
+    def __init__(self, model: nn.Module, size: int, overlap: float, resize: T.Augmentation, nms: float):
         super().__init__()
         self.model = model
         self.size = size
         self.overlap = overlap
         self.resize = resize
         self.nms = nms
-        self.topk = topk
 
     def forward(self, batch: list[dict]) -> list[dict]:
         """As detectron2's models; images (3, H, W) have their original pixels."""
@@ -48,7 +47,7 @@ class TiledDetector(nn.Module):
         windows += [w for w in tiles(width, height, self.size, self.overlap) if w != windows[0]]
         parts = [self._look(image, *window) for window in windows]
         boxes, scores, classes = (torch.cat(x) for x in zip(*parts, strict=True))
-        keep = batched_nms(boxes, scores, classes, self.nms)[: self.topk]
+        keep = batched_nms(boxes, scores, classes, self.nms)
         return Instances(
             (height, width), pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep]
         )

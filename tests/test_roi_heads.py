@@ -205,7 +205,7 @@ class Squares(nn.Module):
 def test_tiled_detections_are_in_the_images_pixels_and_joined():
     image = torch.zeros(3, 100, 160, dtype=torch.uint8)
     image[:, 45:55, 100:120] = 255
-    detector = TiledDetector(Squares(), 80, 0.5, T.ResizeShortestEdge(160, 400), 0.5, 10)
+    detector = TiledDetector(Squares(), 80, 0.5, T.ResizeShortestEdge(160, 400), 0.5)
     (found,) = detector([{"image": image}])
     assert torch.allclose(found["instances"].pred_boxes.tensor[0], torch.tensor([100.0, 45, 120, 55]), atol=1)
     assert len(found["instances"]) == 1 and found["instances"].image_size == (100, 160)
@@ -214,7 +214,7 @@ def test_tiled_detections_are_in_the_images_pixels_and_joined():
 def test_pieces_of_what_tiles_cut_are_left_out():
     image = torch.zeros(3, 160, 240, dtype=torch.uint8)
     image[:, 40:100, 60:160] = 255  # larger than what two tiles share
-    detector = TiledDetector(Squares(), 80, 0.2, T.ResizeShortestEdge(160, 400), 0.5, 10)
+    detector = TiledDetector(Squares(), 80, 0.2, T.ResizeShortestEdge(160, 400), 0.5)
     (found,) = detector([{"image": image}])
     assert torch.allclose(found["instances"].pred_boxes.tensor, torch.tensor([[60.0, 40, 160, 100]]), atol=1)
     image[:, :, 60:] = 255  # up to the image's own edge, where nothing is cut
