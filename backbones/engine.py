@@ -173,10 +173,10 @@ class Trainer(DefaultTrainer):
     def _evaluate(self, average: MovingAverage | None) -> dict:
         # The plain weights last: the files that an evaluation leaves are theirs, as model_final.pth is.
         models = ({"_ema": average.averaged.module} if average else {}) | {"": self.checkpointer.model}
-        results = {}
+        results: dict[str, dict] = {}
         for suffix, model in models.items():
             if comm.get_world_size() > 1:  # each process has moved its statistics by its own last batch
                 for buffer in model.buffers():
                     torch.distributed.broadcast(buffer, 0)
-            results |= {name + suffix: values for name, values in (self.test(self.cfg, model) or {}).items()}
-        return results
+            results[suffix] = {name + suffix: values for name, values in (self.test(self.cfg, model) or {}).items()}
+        return results[""] | results.get("_ema", {})

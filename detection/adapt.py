@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from detection.datasets import is_trained_on
+
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
@@ -92,7 +94,7 @@ def _boxes_as_seen(cfg: CfgNode, records: list[dict]) -> tuple[np.ndarray, np.nd
         height, width = record["height"], record["width"]
         scale = min(short / min(height, width), cfg.INPUT.MAX_SIZE_TRAIN / max(height, width))
         for annotation in record["annotations"]:
-            if not annotation["iscrowd"]:
+            if is_trained_on(annotation, cfg.DATASETS.TRAIN_ON_DIFFICULT):
                 x0, y0, x1, y1 = annotation["bbox"]
                 sides.append(scale * ((x1 - x0) * (y1 - y0)) ** 0.5)
                 ratios.append((y1 - y0) / (x1 - x0))

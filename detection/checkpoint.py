@@ -37,8 +37,7 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
     if is_detector(weights):
         state, skip = _same_parts(model, weights.state)
         if skip and not for_training:
-            part = skip[0].partition(".")[0]
-            raise InputError(f"{weights.path}: has no {part}; evaluate it as what it was trained as")
+            raise InputError(f"{weights.path}: has no {_parts_of(skip)}; evaluate it as what it was trained as")
         state = transfer_classes(cfg, model, replace(weights, state=state), for_training)
     elif for_training:
         state, skip = _classifier_state(model, weights)
@@ -46,7 +45,11 @@ def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None
         raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
     log.info("loaded %s", load_state(model, state, weights.path, skip))
     if is_detector(weights) and skip:
-        log.info("%s has no %s: left as initialised", weights.path, skip[0].partition(".")[0])
+        log.info("%s has no %s: left as initialised", weights.path, _parts_of(skip))
+
+
+def _parts_of(names: list[str]) -> str:
+    return " and no ".join(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
 def is_detector(weights: Weights) -> bool:
@@ -98,6 +101,8 @@ def transfer_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_train
     new, old = tuple(cfg.DATASETS.CLASSES), weights.classes
     ours = model.state_dict()
     layers = [k for k in ours if _rows(k) and k in weights.state]
+    if not layers:  # an RPN
+        return weights.state
     if old is None:  # only the shapes can tell
         old = new if all(weights.state[k].shape == ours[k].shape for k in layers) else ()
     if old == new:

@@ -52,8 +52,8 @@ def add_detection_config(cfg: CfgNode) -> None:
     cfg.TEST.LOSS = False
     # What computes COCO's AP: "faster_coco_eval" or "pycocotools"; the numbers are the same.
     cfg.TEST.COCO_API = "faster_coco_eval"
-    # Metrics: "coco" (AP over IoU .5 to .95), "voc" (AP at IoU .5, `difficult` objects ignored) and "errors" (TIDE's,
-    # with a confusion matrix and precision-recall curves in OUTPUT_DIR/inference).
+    # Metrics: "coco" (AP over IoU .5 to .95), "voc" (the same as VOC counts, `difficult` objects ignored) and "errors"
+    # (TIDE's, with a confusion matrix and precision-recall curves in OUTPUT_DIR/inference).
     cfg.TEST.EVALUATORS = ("coco", "voc", "errors")
     # So many images of the test set are drawn, truth beside prediction, into OUTPUT_DIR/pictures.
     cfg.TEST.PICTURES = 8

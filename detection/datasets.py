@@ -37,14 +37,16 @@ def register_datasets(cfg: CfgNode) -> list[str]:
     defects = {name: Defects() for name in names}
     sources = {name: read_source(name, defects[name], cfg.DATASETS.VOC_FIRST_PIXEL) for name in names}
     for name in cfg.DATASETS.TRAIN:
-        _check_trainable(name, sources[name], defects[name])
+        _check_trainable(name, sources[name], defects[name], cfg.DATASETS.TRAIN_ON_DIFFICULT)
     deciding = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     classes = tuple(cfg.DATASETS.CLASSES or _classes([sources[name] for name in deciding]))
-    if not classes:
+    if not classes and cfg.MODEL.META_ARCHITECTURE != "ProposalNetwork":
         raise InputError(f"{deciding[0]}: has no annotations, so no classes; give MODEL.WEIGHTS of a trained detector")
     lines = []
+    # Where training data of several classes is joined, test data of some of them is no mistake.
+    whole = bool(cfg.DATASETS.TRAIN) and all(len(sources[name].classes) == len(classes) for name in cfg.DATASETS.TRAIN)
     for name, source in sources.items():
-        _check_classes(name, source, classes, strict=bool(cfg.DATASETS.TRAIN) and name not in cfg.DATASETS.TRAIN)
+        _check_classes(name, source, classes, strict=whole)
         _number_classes(source, classes, defects[name])
         _register(name, source, classes)
         lines.append(_summary(name, source, classes))
@@ -72,7 +74,7 @@ def _check_classes(name: str, source: Source, classes: tuple[str, ...], *, stric
     rows = [(c, "yes", "yes" if c.casefold() in given else "no") for c in classes]
     rows += [(c, "no", "yes") for key, c in given.items() if key not in known]
     table = tabulate([r for r in rows if r[1] != r[2]], ["class", "to learn", "here"], tablefmt="simple")
-    raise InputError(f"{name}: its classes are not those to learn\n{table}\nrename them, or take them out of the data")
+    raise InputError(f"{name}: its classes are not those to learn\n{table}\nrename, remove or declare them there")
 
 
 def _number_classes(source: Source, classes: tuple[str, ...], defects: Defects) -> None:
@@ -86,10 +88,19 @@ def _number_classes(source: Source, classes: tuple[str, ...], defects: Defects) 
                 defects.note(OTHER_CASE, f"{name} in {Path(record['file_name']).name}")
 
 
-def _check_trainable(name: str, source: Source, defects: Defects) -> None:
+def is_trained_on(annotation: dict, difficult: bool) -> bool:
+    """Whether it is an object that training uses.
+
+    Args:
+        difficult: DATASETS.TRAIN_ON_DIFFICULT.
+    """
+    return not annotation["iscrowd"] and (difficult or not annotation.get("difficult"))
+
+
+def _check_trainable(name: str, source: Source, defects: Defects, difficult: bool) -> None:
     if not source.annotated:
         raise InputError(f"{name}: has no annotations to train on")
-    if all(a["iscrowd"] for r in source.records for a in r["annotations"]):
+    if not any(is_trained_on(a, difficult) for r in source.records for a in r["annotations"]):
         raise InputError(f"{name}: no usable box to train on; {'; '.join(defects.lines()) or 'none given'}")
 
 

@@ -61,7 +61,7 @@ class Matches:
     objects: int
 
     def curve(self, iou: float) -> tuple[np.ndarray, np.ndarray]:
-        """Recall and precision after each detection; a hit overlaps its object by more than `iou`, as the first."""
+        """Recall and precision after each detection; a hit is the first to overlap its object by more than `iou`."""
         near = self.overlaps > iou
         candidates = np.flatnonzero(near & ~self.ignored)
         _, first = np.unique(self.targets[candidates], return_index=True)
@@ -72,7 +72,7 @@ class Matches:
 
 
 class VOCEvaluator(BoxEvaluator):
-    """AP as the VOC devkit has it: the area under the precision envelope, and the 11-point form of VOC 2007.
+    """AP as detectron2 has the VOC devkit's: the area under the precision envelope, and the 11-point form of VOC 2007.
 
     A detection matches the object of its class that it overlaps most; a second one on the same object is false;
     objects marked `difficult` (and COCO's crowds) count neither way.
@@ -107,7 +107,7 @@ class VOCEvaluator(BoxEvaluator):
             boxes, scores = boxes[classes == cls], scores[classes == cls].numpy()
             if image in truth and len(boxes):
                 found, ignored, first = truth[image]
-                overlaps, best = (x.numpy() for x in box_iou(boxes, found).max(dim=1))
+                overlaps, best = (x.numpy() for x in box_iou(boxes.double(), found.double()).max(dim=1))
                 rows.append(np.stack([scores, overlaps, best + first, ignored[best]], axis=1))
             else:
                 rows.append(np.stack([scores, *np.broadcast_to([[0], [-1], [0]], (3, len(scores)))], axis=1))

@@ -17,7 +17,7 @@ from detection.loader import check_loader
 from detection.locnet import MODES
 from detection.mapper import build_pipeline
 from detection.stages import check_stages
-from detection.testing import check_testing
+from detection.testing import check_metric, check_testing
 from detection.trainer import DetectionTrainer
 
 from detectron2.config import CfgNode
@@ -49,7 +49,8 @@ def prepare(
     check_testing(cfg)
     if not set(cfg.TEST.EVALUATORS) <= {"coco", "voc", "errors"} or not cfg.TEST.EVALUATORS:
         raise InputError(f"TEST.EVALUATORS: {list(cfg.TEST.EVALUATORS)} must be some of 'coco', 'voc', 'errors'")
-    _check_metric(cfg)
+    if not (eval_only or cfg.STAGES):
+        check_metric(cfg)
     if cfg.TEST.COCO_API not in APIS:
         raise InputError(f"TEST.COCO_API: {cfg.TEST.COCO_API!r} is none of {', '.join(APIS)}")
     if cfg.MODEL.ROI_LOC_HEAD.MODE not in ("", *MODES):
@@ -74,7 +75,7 @@ def prepare(
                 f"{source}: was trained on whitened images, which a detector has not; use one with mean_std"
             )
         take_preprocessing(cfg, weights)
-        if eval_only and detector and weights.classes:
+        if eval_only and detector and weights.classes and cfg.MODEL.META_ARCHITECTURE != "ProposalNetwork":
             cfg.DATASETS.CLASSES = weights.classes
     lines += register_datasets(cfg)
     if batch and not eval_only:
@@ -87,20 +88,6 @@ def prepare(
             "name a checkpoint, or set them to 0 and BN"
         )
     return lines
-
-
-def _check_metric(cfg: CfgNode) -> None:
-    """TEST.BEST_METRIC is of a group that there will be: a name that is wrong would show up after the training only."""
-    groups = {"coco": "bbox", "voc": "voc", "errors": "errors"}
-    known = [groups[name] for name in cfg.TEST.EVALUATORS] + ["validation"] * cfg.TEST.LOSS
-    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
-        known = ["box_proposals"]
-    group = cfg.TEST.BEST_METRIC.rpartition("/")[0].rpartition("/")[2].removesuffix("_ema")
-    if cfg.TEST.BEST_METRIC and group not in known:
-        raise InputError(
-            f"TEST.BEST_METRIC: {cfg.TEST.BEST_METRIC} is of no group {', '.join(known)} (TEST.EVALUATORS, TEST.LOSS); "
-            "name one as bbox/AP, before it the data set where there are several"
-        )
 
 
 def _take_anchors(cfg: CfgNode, anchors: Mapping, given: Collection[str]) -> None:

@@ -36,6 +36,8 @@ def propose(cfg: CfgNode, files: Mapping[str, Path]) -> None:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.PROPOSAL_GENERATOR.NAME = "ProposalNetwork", "RPN"
+    cfg.MODEL.LOAD_PROPOSALS = False
+    cfg.TEST.REGION_SCALES, cfg.TEST.TILES.SIZE, cfg.TEST.AUG.ENABLED = (), 0, False  # ways of detecting
     rpn, data = cfg.MODEL.RPN, cfg.DATASETS
     rpn.PRE_NMS_TOPK_TEST = max(rpn.PRE_NMS_TOPK_TEST, rpn.PRE_NMS_TOPK_TRAIN)
     rpn.POST_NMS_TOPK_TEST = max(data.PRECOMPUTED_PROPOSAL_TOPK_TRAIN, data.PRECOMPUTED_PROPOSAL_TOPK_TEST)

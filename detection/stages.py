@@ -25,7 +25,7 @@ from detection.datasets import slug
 from detection.loader import check_loader
 from detection.propose import propose
 from detection.report import write_json
-from detection.testing import check_testing
+from detection.testing import check_metric, check_testing
 from detection.trainer import DetectionTrainer, train
 
 import torch
@@ -57,6 +57,7 @@ def check_stages(cfg: CfgNode, given: Collection[str] = ()) -> None:
             of_stage = stage_config(cfg, stage, given)
             check_engine(of_stage)
             check_testing(of_stage)
+            check_metric(of_stage)
             check_loader(of_stage, eval_only=False)
         except InputError as e:
             raise InputError(f"STAGES: {stage['name']}: {e}") from e
@@ -99,8 +100,8 @@ def train_stages(cfg: CfgNode, given: Collection[str] = ()) -> None:
             resume = (folder / "last_checkpoint").is_file()
             if resume:
                 check_same_run(stage_cfg, DetectionTrainer.metadata(stage_cfg))
-            # Of its own, so that a stage's random numbers are those of a run that was stopped before it, too.
-            seed_all_rng(cfg.SEED + comm.get_rank())
+            # Anew, so that a stage's random numbers are those of a run that was stopped before it, too.
+            seed_all_rng(stage_cfg.SEED + comm.get_rank())
             if train(stage_cfg, resume) is None:  # SIGTERM has stopped it
                 return
         if any(other.get("proposals") == stage["name"] for other in cfg.STAGES):
@@ -125,8 +126,10 @@ def stage_config(cfg: CfgNode, stage: dict, given: Collection[str] = ()) -> CfgN
     of_stage.defrost()
     merge_options(of_stage, chosen, f"STAGES, {stage['name']}")
     of_stage.STAGES = []
-    if of_stage.MODEL.META_ARCHITECTURE == "ProposalNetwork" and "box_proposals/" not in of_stage.TEST.BEST_METRIC:
-        of_stage.TEST.BEST_METRIC, of_stage.TEST.PATIENCE = "", 0  # a metric of detections
+    proposes = of_stage.MODEL.META_ARCHITECTURE == "ProposalNetwork"
+    metric, of_proposals = cfg.TEST.BEST_METRIC, "box_proposals" in cfg.TEST.BEST_METRIC
+    if "TEST.BEST_METRIC" not in chosen and "validation" not in metric and proposes != of_proposals:
+        of_stage.TEST.BEST_METRIC, of_stage.TEST.PATIENCE = "", 0  # it is for stages of the other kind
     of_stage.TEST.REGION_SCALES, of_stage.TEST.TILES.SIZE, of_stage.TEST.AUG.ENABLED = (), 0, False
     of_stage.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR, stage["name"]))
     if "weights" in stage:

@@ -38,6 +38,31 @@ def check_testing(cfg: CfgNode) -> None:
         raise InputError(f"{chosen[0]}: is for a GeneralizedRCNN with an RPN of its own, not MODEL.LOAD_PROPOSALS")
 
 
+def metric_groups(cfg: CfgNode) -> list[str]:
+    """The groups of results that there will be, "bbox" of "bbox/AP" and the like."""
+    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+        found = ["box_proposals"]
+    else:
+        groups = {"coco": "bbox", "voc": "voc", "errors": "errors"}
+        found = [groups[name] for name in cfg.TEST.EVALUATORS]
+    return found + ["validation"] * cfg.TEST.LOSS
+
+
+def check_metric(cfg: CfgNode) -> None:
+    """Raises InputError if TEST.BEST_METRIC is of no result: it would show up only after the training."""
+    metric, tests = cfg.TEST.BEST_METRIC, cfg.DATASETS.TEST
+    averages = ("", "_ema") if cfg.SOLVER.EMA.DECAY else ("",)
+    if len(tests) > 1:
+        known = [f"{name}{average}/{group}/" for name in tests for group in metric_groups(cfg) for average in averages]
+    else:
+        known = [f"{group}{average}/" for group in metric_groups(cfg) for average in averages]
+    if metric and not metric.startswith(tuple(known)):
+        raise InputError(
+            f"TEST.BEST_METRIC: {metric} is none of {', '.join(f'{start}…' for start in known)} (TEST.EVALUATORS, "
+            "TEST.LOSS, SOLVER.EMA.DECAY), such as bbox/AP"
+        )
+
+
 def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
     """The model as the config's TEST wants it tested.
 

@@ -252,10 +252,13 @@ def test_prepare_names_what_is_wrong(shapes):
 
     with pytest.raises(InputError, match=r"TEST\.EVALUATORS"):
         prepared("TEST.EVALUATORS", ("lvis",))
-    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: bbx/AP is of no group bbox, voc, errors"):
+    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: bbx/AP is none of bbox/…, voc/…, errors/…"):
         prepared("TEST.BEST_METRIC", "bbx/AP")
-    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: validation/total_loss is of no group"):
-        prepared("TEST.BEST_METRIC", "validation/total_loss")
+    for metric in ("validation/total_loss", "bbox_ema/AP", "coco_2017_val/bbox/AP"):  # the first two take an option
+        with pytest.raises(InputError, match=rf"TEST\.BEST_METRIC: {metric} is none of"):
+            prepared("TEST.BEST_METRIC", metric)
+    with pytest.raises(InputError, match=r"bbox/AP is none of a/bbox/…, a/voc/…, a/errors/…, b/bbox"):
+        prepared("TEST.BEST_METRIC", "bbox/AP", "DATASETS.TEST", ("a", "b"))
     with pytest.raises(InputError, match=r"SCALE_LR_FROM_BATCH: stages have learning rates"):
         prepared("SOLVER.SCALE_LR_FROM_BATCH", 8, "STAGES", [{"name": "a"}])
     with pytest.raises(InputError, match=r"give MODEL\.WEIGHTS"):

@@ -146,6 +146,8 @@ def test_test_data_that_declares_fewer_classes_is_refused(tmp_path):
     name = f"{val}:{tmp_path / 'c' / 'images' / 'train'}"
     with pytest.raises(InputError, match=r"train: its classes are not those to learn\n(.*\n)*dog +yes +no\n"):
         register([train], [name])
+    cows = voc(tmp_path / "v", [obj(1, 1, 9, 9, "cow")])
+    register([train, f"{cows}:train"], [name])  # of joined training data, test data may be a part
     register([], [name])  # a detector of more classes may be tested on fewer
 
 

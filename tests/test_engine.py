@@ -151,6 +151,9 @@ def test_the_average_is_evaluated_and_saved(make_cfg, tmp_path):
         run_step()
         seen.append(trainer.checkpointer.model.network.fc.weight.detach().clone())
 
+    evaluated, test = [], trainer.test
+    plain = trainer.checkpointer.model
+    trainer.test = lambda cfg, model: evaluated.append(model is plain) or test(cfg, model)
     trainer.run_step = remember
     trainer.train()
     expected = seen[0]  # the first update copies
@@ -160,7 +163,9 @@ def test_the_average_is_evaluated_and_saved(make_cfg, tmp_path):
     assert torch.allclose(saved["model"]["fc.weight"], expected, atol=1e-6)
     assert saved["arch"] == "cifar_wrn10_1" and "trainer" not in saved
     assert trainer.evaluation.results["val_ema"].keys() == trainer.evaluation.results["val"].keys()
-    assert list(trainer.evaluation.results)[-1] == "val"  # what an evaluation leaves behind is of the plain weights
+    assert list(trainer.evaluation.results) == ["val", "val_ema"]
+    # The files that an evaluation leaves behind are of the model that came last.
+    assert evaluated[-2:] == [False, True]
 
 
 def test_the_best_state_is_kept_and_the_last_one_too(make_cfg, tmp_path):
@@ -193,7 +198,7 @@ def test_a_run_without_improvement_ends_early_and_whole(make_cfg, tmp_path, capl
 
 
 def test_higher_is_better_of_what_is_no_error():
-    assert BestCheckpoint(None, "bbox/AP", 0).sign == 1 and BestCheckpoint(None, "val/bbox_ema/AP50", 0).sign == 1
+    assert BestCheckpoint(None, "bbox/AP", 0).sign == 1 and BestCheckpoint(None, "val_ema/bbox/AP50", 0).sign == 1
 
 
 @pytest.mark.parametrize("metric", ["val/top1_error", "validation/loss_cls", "a:b/errors/Loc", "validation_ema/loss"])

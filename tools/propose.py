@@ -21,11 +21,13 @@ def work(args):
     target = Path(args.target)
     if target.exists():
         raise InputError(f"{target}: exists; name another file")
+    if target.suffix != ".pth":
+        raise InputError(f"{target}: proposals are written as .pth")
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     cfg = default_config()
     merge_config(cfg, args.config, ["MODEL.WEIGHTS", args.weights, *args.opts])
     cfg.DATASETS.TEST = (args.data,)
-    cfg.MODEL.LOAD_PROPOSALS = False
+    cfg.MODEL.LOAD_PROPOSALS, cfg.MODEL.META_ARCHITECTURE = False, "ProposalNetwork"
     choose_device(cfg)
     for line in prepare(cfg, eval_only=True):
         print(line)
