@@ -113,7 +113,9 @@ def summary(todo: Sequence[Run], output: Path) -> str:
         minutes = _spread([r["seconds"] / 60 for r in results])
         name = RANDOM if start == RANDOM else "pretrained"
         rows.append([config.stem, of_group[0].arch, name, f"{len(results)} of {len(of_group)}", *figures, minutes])
-    return tabulate(rows, ["config", "network", "start", "seeds", *_COLUMNS, "minutes"], tablefmt="github")
+    return tabulate(
+        rows, ["config", "network", "start", "seeds", *_COLUMNS, "minutes"], tablefmt="github", disable_numparse=True
+    )
 
 
 def _key(run: Run) -> tuple:
