@@ -24,6 +24,7 @@ from detectron2.modeling.roi_heads import Res5ROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
+from torchvision.ops import RoIPool
 
 # Boxes of the regions of each image -> (R, C) features of all of them.
 Pool = Callable[[list[Boxes]], Tensor]
@@ -52,6 +53,9 @@ class RegionHeads:
         self.voting = voting
         self.localiser = localiser
         self.loc_rounds = loc_rounds
+        for module in self.modules():
+            if isinstance(module, RoIPool):
+                module.register_forward_pre_hook(_as_boxes)
 
     @staticmethod
     def options(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -168,6 +172,12 @@ class RegionHeads:
             Candidates(b.tensor, s.gather(1, n.pred_classes[:, None])[:, 0], n.pred_classes)
             for b, s, n in zip(moved, scores, nearly_all, strict=True)
         ]
+
+
+def _as_boxes(module: RoIPool, arguments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Features of the boxes' type: in mixed precision torchvision sees to it on GPUs, but not on CPUs."""
+    features, boxes = arguments
+    return features.to(boxes.dtype), boxes
 
 
 # Candidates of an image that the localiser moves.

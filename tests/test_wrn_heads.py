@@ -180,6 +180,21 @@ def test_the_integral_loss_is_the_mean_over_thresholds():
     assert torch.allclose(probabilities, scores.softmax(dim=2).mean(dim=1))
 
 
+@pytest.mark.parametrize(
+    "name", ["bccd/ablation/multipath_resnet18.yaml", "paper/resnet/faster_rcnn_resnet50_voc07.yaml"]
+)
+def test_max_pooled_regions_go_with_mixed_precision(name):
+    cfg = load_config(name, *SMALL, "MODEL.BACKBONE.NAME", "build_resnet18_backbone", "MODEL.ROI_BOX_HEAD.CONV_DIM", 8)
+    assert cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE == "ROIPool"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    model = build_model(cfg)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model([example()])
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert model.backbone.conv1.weight.grad.abs().sum() > 0
+
+
 def test_it_takes_three_maps():
     with pytest.raises(InputError, match=r"takes three, such as \[res3, res4, res5\]"):
         make_multipath("MODEL.ROI_HEADS.IN_FEATURES", ["res4", "res5"])
