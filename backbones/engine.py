@@ -7,7 +7,7 @@ import weakref
 
 from backbones.checkpointer import RunCheckpointer
 from backbones.errors import InputError
-from backbones.hooks import BestCheckpoint, Evaluation, MovingAverage, ProgressBar
+from backbones.hooks import BestCheckpoint, Evaluation, LogPrinter, MovingAverage, ProgressBar
 from backbones.resume import RandomState, Saver, StopTraining
 from backbones.step import PRECISIONS, Step
 
@@ -161,6 +161,10 @@ class Trainer(DefaultTrainer):
             RandomState(),
             Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT),
         ]
+
+    def build_writers(self) -> list:
+        _, *others = super().build_writers()
+        return [LogPrinter(self.max_iter), *others]
 
     def learning_hooks(self) -> list:
         """Hooks on the learning rate and the weights."""

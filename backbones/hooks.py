@@ -17,6 +17,7 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventStorage
 from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -122,6 +123,16 @@ class PreciseStatistics(HookBase):
                 if name.endswith(("running_mean", "running_var")):
                     torch.distributed.all_reduce(buffer)
                     buffer /= comm.get_world_size()
+
+
+class LogPrinter(CommonMetricPrinter):
+    """detectron2's line of an iteration in log.txt, which a run may also write twice before iterations are timed."""
+
+    def _get_eta(self, storage: EventStorage) -> str | None:
+        try:
+            return super()._get_eta(storage)
+        except ZeroDivisionError:  # stopped right after a line: it divides by the iterations since
+            return None
 
 
 class Evaluation(HookBase):
