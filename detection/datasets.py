@@ -68,8 +68,8 @@ def _classes(sources: list[Source]) -> list[str]:
 def _check_classes(name: str, source: Source, classes: tuple[str, ...], *, strict: bool) -> None:
     """Raises InputError if the data has a class that is not to be learnt or, if `strict`, says that it lacks one."""
     known, given = {c.casefold() for c in classes}, {c.casefold(): c for c in source.classes}
-    complete = not (strict and source.declared and source.annotated) or set(given) == known
-    if set(given) <= known and complete:
+    lacks = strict and source.declared and source.annotated and known - set(given)
+    if set(given) <= known and not lacks:
         return
     rows = [(c, "yes", "yes" if c.casefold() in given else "no") for c in classes]
     rows += [(c, "no", "yes") for key, c in given.items() if key not in known]
