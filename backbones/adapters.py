@@ -11,10 +11,10 @@ from pathlib import Path
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from backbones.loading import load_backbone
 from backbones.resnet import LAYER_OF_STAGE, ResidualNet
 from backbones.spec import ArchSpec
-from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
+from backbones.weights.load import load_backbone
+from backbones.weights.read import IMAGENET_MEAN, IMAGENET_STD
 
 from torch import nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN

@@ -5,8 +5,8 @@ benchmarks/annotation_memory.py --images 100000
 
 import argparse
 
-from backbones.data import Loader
-from detection.loader import TrainingRecords
+from detection.data.loader import TrainingRecords
+from residet.loaders import Loader
 
 import numpy as np
 import torch

@@ -8,7 +8,7 @@ import statistics
 import time
 
 import detection  # noqa: F401
-from detection.coco_evaluator import APIS, coco_stats
+from detection.evaluation.coco import APIS, coco_stats
 
 import numpy as np
 

@@ -10,13 +10,13 @@ import argparse
 import statistics
 import time
 
-from backbones.run import merge_config
 from detection.checkpoint import load_detector
-from detection.coco import coco_truth
-from detection.coco_evaluator import coco_stats
 from detection.config import default_config
+from detection.data.coco import coco_truth
+from detection.evaluation.coco import coco_stats
+from detection.inference.tiles import TiledDetector
 from detection.prepare import prepare
-from detection.tiles import TiledDetector
+from residet.launch import merge_config
 
 import numpy as np
 import torch

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backbones.engine import add_engine_config
-from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
+from backbones.weights.read import IMAGENET_MEAN, IMAGENET_STD
+from residet.trainer import add_engine_config
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -49,7 +49,7 @@ def _add_network(c: CfgNode) -> None:
 
 
 def _add_data(c: CfgNode) -> None:
-    # A name of classification.datasets.DATASETS: folder, imagenet, cifar10, cifar100, svhn or webdataset.
+    # A name of classification.data.datasets.DATASETS: folder, imagenet, cifar10, cifar100, svhn or webdataset.
     c.DATASET = "folder"
     # The folder of the data; what must be in it depends on DATASET.
     c.DATA = ""

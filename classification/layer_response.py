@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.hooks import progress
-from backbones.loading import load_backbone
 from backbones.resnet import ResidualNet
-from backbones.weights import IMAGENET_MEAN, IMAGENET_STD, read_weights
+from backbones.weights.load import load_backbone
+from backbones.weights.read import IMAGENET_MEAN, IMAGENET_STD, read_weights
 from classification.config import default_config
-from classification.data import build_val_loader
-from classification.normalise import from_state
+from classification.data.loaders import build_val_loader
+from classification.data.normalise import from_state
+from residet.progress import progress
 
 import matplotlib.figure
 import matplotlib.ticker

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from backbones.catalogue import get_spec
-from backbones.checkpointer import check_same_run, last_checkpoint
-from backbones.engine import check_engine
 from backbones.errors import InputError
 from backbones.spec import ArchSpec
-from backbones.weights import Weights, read_weights, take_preprocessing
-from classification.data import class_names, prepare_normalisation
-from classification.datasets import open_split
+from backbones.weights.read import Weights, read_weights, take_preprocessing
+from classification.data.datasets import open_split
+from classification.data.loaders import class_names, prepare_normalisation
+from classification.data.transforms import check_transforms
 from classification.schedule import PLATEAU, set_iterations
 from classification.trainer import NORMS, ClassificationTrainer
-from classification.transforms import check_transforms
+from residet.checkpointer import check_same_run, last_checkpoint
+from residet.trainer import check_engine
 
 from detectron2.config import CfgNode
 

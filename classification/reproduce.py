@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.series import call, deadline_in, finish
 from classification.published import Table, tables
+from residet.sweep import call, deadline_in, finish
 
 from tabulate import tabulate
 

@@ -8,22 +8,23 @@ import logging
 from pathlib import Path
 
 from backbones.catalogue import get_spec
-from backbones.engine import Trainer
 from backbones.errors import InputError
-from backbones.hooks import PreciseStatistics, progress
-from backbones.loading import load_state
 from backbones.networks import build_network
-from backbones.weights import check_arch, read_weights
+from backbones.weights.load import load_state
+from backbones.weights.read import check_arch, read_weights
 from classification.curve import draw_curve
-from classification.data import build_train_loader, build_val_loader, read_normalisation
-from classification.datasets import open_split
+from classification.data.datasets import open_split
+from classification.data.images import LabelledImages
+from classification.data.loaders import build_train_loader, build_val_loader, read_normalisation
+from classification.data.normalise import PixelMean
 from classification.evaluator import ErrorEvaluator
-from classification.images import LabelledImages
 from classification.model import Classifier
-from classification.normalise import PixelMean
 from classification.published import compare
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError
 from classification.views import Crops, Dense
+from residet.hooks import PreciseStatistics
+from residet.progress import progress
+from residet.trainer import Trainer
 
 import torch
 from detectron2.config import CfgNode

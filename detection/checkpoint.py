@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backbones.errors import InputError
-from backbones.loading import load_state
 from backbones.registry import VGGBackbone, spec_of_builder
-from backbones.weights import Weights, check_arch, read_weights
-from detection.roi_heads import VGGBoxHead
+from backbones.weights.load import load_state
+from backbones.weights.read import Weights, check_arch, read_weights
+from detection.heads.roi_heads import VGGBoxHead
 
 from detectron2.config import CfgNode
 from torch import Tensor, nn

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
-from backbones.run import merge_config
-from backbones.series import deadline_in, finish
 from detection.config import default_config
+from residet.launch import merge_config
+from residet.sweep import deadline_in, finish
 
 from tabulate import tabulate
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from backbones.engine import add_engine_config
-from backbones.weights import IMAGENET_MEAN, IMAGENET_STD
+from backbones.weights.read import IMAGENET_MEAN, IMAGENET_STD
+from residet.trainer import add_engine_config
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -20,7 +20,7 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Training images that the config's anchors and schedule are for: --train and --data of another number scale them;
     # 0 leaves them.
     cfg.DATASETS.SCHEDULE_IMAGES = 0
-    # Steps of a training in several, in order, instead of one; see detection/stages.py.
+    # Steps of a training in several, in order, instead of one; see detection/phases.py.
     cfg.STAGES = []
     # albumentations transforms applied in training, in order, before detectron2's resize and flip:
     # a list of {NAME: {argument: value}}, e.g. [{"HueSaturationValue": {"p": 0.5}}].

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from backbones.checkpointer import check_same_run, last_checkpoint
-from backbones.engine import check_engine
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
-from backbones.weights import read_weights, take_preprocessing
-from detection.adapt import adapt
+from backbones.weights.read import read_weights, take_preprocessing
+from detection.auto_config import adapt
 from detection.checkpoint import is_detector
-from detection.coco_evaluator import APIS
-from detection.datasets import register_datasets
-from detection.loader import check_loader
-from detection.locnet import MODES
-from detection.mapper import build_pipeline
-from detection.stages import check_stages
-from detection.testing import check_metric, check_testing
+from detection.data.catalog import register_datasets
+from detection.data.loader import check_loader
+from detection.data.mapper import build_pipeline
+from detection.evaluation.coco import APIS
+from detection.heads.locnet import MODES
+from detection.inference.modes import check_metric, check_testing
+from detection.phases import check_stages
 from detection.trainer import DetectionTrainer
+from residet.checkpointer import check_same_run, last_checkpoint
+from residet.trainer import check_engine
 
 from detectron2.config import CfgNode
 

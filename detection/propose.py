@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from backbones.hooks import progress
 from detection.checkpoint import load_detector
-from detection.loader import build_test_loader
-from detection.proposals import write_proposals
+from detection.data.loader import build_test_loader
+from detection.data.proposals import write_proposals
+from residet.progress import progress
 
 import torch
 from detectron2.config import CfgNode

@@ -6,20 +6,20 @@ import logging
 import time
 from pathlib import Path
 
-import detection.multipath  # noqa: F401  registers RoI heads
-from backbones.engine import Trainer
-from backbones.hooks import progress
+import detection.heads.multipath  # noqa: F401  registers RoI heads
 from backbones.registry import spec_of_builder
-from detection.analysis import ErrorEvaluator
 from detection.checkpoint import load_detector
-from detection.coco_evaluator import BoxCOCOEvaluator
-from detection.datasets import slug
-from detection.evaluator import VOCEvaluator
-from detection.loader import build_test_loader, build_train_loader
-from detection.pictures import SamplePictures, draw_pictures
-from detection.report import remarks, summary, table, write_json
-from detection.testing import as_tested, validation_losses
-from detection.voc import VOCResultFiles
+from detection.data.catalog import slug
+from detection.data.loader import build_test_loader, build_train_loader
+from detection.evaluation.analysis import ErrorEvaluator
+from detection.evaluation.coco import BoxCOCOEvaluator
+from detection.evaluation.pictures import SamplePictures, draw_pictures
+from detection.evaluation.report import remarks, summary, table, write_json
+from detection.evaluation.voc import VOCEvaluator
+from detection.evaluation.voc_submission import VOCResultFiles
+from detection.inference.modes import as_tested, validation_losses
+from residet.progress import progress
+from residet.trainer import Trainer
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog

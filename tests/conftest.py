@@ -2,18 +2,15 @@
 
 import json
 import os
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-from detection.shapes import make_shapes
+from detection.data.synthetic import make_shapes
 
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
-
-PROJECT = Path(__file__).parents[1]
-DATA = PROJECT.parent / "shared" / "data"
+from run_tools import DATA
 
 
 def pytest_collection_modifyitems(items):

@@ -1,34 +1,88 @@
-"""The arrows of docs/architecture.md: classification | detection -> backbones, whose core needs no detectron2."""
+"""The arrows of docs/architecture.md, held module by module.
+
+tools -> classification | detection -> residet -> backbones; within detection: evaluation -> inference -> heads, data.
+"""
 
 import ast
 from pathlib import Path
 
 import pytest
+from run_tools import PROJECT
 
-PROJECT = Path(__file__).parents[1]
-CORE = ("spec", "wide", "vgg", "catalogue", "blocks", "forms", "resnet", "networks", "complexity", "naming", "files")
-CORE += ("weights", "loading", "export", "adapters", "errors")
-FORBIDDEN = {
-    "backbones": {"classification", "detection", "tools"},
-    "classification": {"detection", "tools"},
-    "detection": {"classification", "tools"},
+# Each package or folder, and the packages that its modules may import, itself aside. The longest name that fits a
+# module counts: `detection/data/voc.py` belongs to `detection.data`.
+ARROWS = {
+    "backbones": {"backbones.weights"},
+    "backbones.weights": {"backbones"},
+    "residet": {"backbones", "backbones.weights"},
+    "classification": {"classification.data", "residet", "backbones", "backbones.weights"},
+    "classification.data": {"residet", "backbones", "backbones.weights"},
+    "detection.data": {"residet", "backbones", "backbones.weights"},
+    "detection.heads": {"backbones", "backbones.weights"},
+    "detection.inference": {"detection.data", "detection.heads", "residet", "backbones"},
+    "detection.evaluation": {"detection.data", "detection.inference", "residet", "backbones"},
 }
+ARROWS["detection"] = {"detection.data", "detection.heads", "detection.inference", "detection.evaluation"}
+ARROWS["detection"] |= {"residet", "backbones", "backbones.weights"}
+OURS = {name.split(".")[0] for name in ARROWS} | {"tools", "tests", "benchmarks"}
+
+
+def folder_of(module):
+    """The longest name in ARROWS that the dotted name of a module begins with; else its first part."""
+    fits = [name for name in ARROWS if module == name or module.startswith(name + ".")]
+    return max(fits, key=len, default=module.split(".")[0])
 
 
 def imports(path):
+    """Dotted names of the modules that a file imports, at its top or within a function."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module.split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("package", FORBIDDEN)
-def test_packages(package):
-    for path in (PROJECT / package).rglob("*.py"):
-        assert not FORBIDDEN[package] & set(imports(path)), path
+def files_of(folder):
+    return [path for path in Path(PROJECT, *folder.split(".")).glob("*.py") if path.name != "__init__.py"]
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_core(module):
-    assert "detectron2" not in set(imports(PROJECT / "backbones" / f"{module}.py"))
+@pytest.mark.parametrize("folder", ARROWS)
+def test_a_folder_imports_only_what_lies_below_it(folder):
+    assert files_of(folder)
+    for path in files_of(folder):
+        ours = {folder_of(name) for name in imports(path) if name.split(".")[0] in OURS}
+        assert ours <= ARROWS[folder] | {folder}, path
+
+
+@pytest.mark.parametrize("path", [*files_of("backbones"), *files_of("backbones.weights")], ids=lambda path: path.stem)
+def test_networks_and_their_weights_need_no_detectron2(path):
+    needs = any(name.split(".")[0] == "detectron2" for name in imports(path))
+    assert needs == (path.stem == "registry")
+
+
+def test_modules_import_each_other_in_no_circle():
+    """Over all packages, module by module, of the imports at the top of a file."""
+    names = {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts): path
+        for folder in ARROWS
+        for path in files_of(folder)
+    }
+    below = {
+        name: {m for i in imports(path) for m in (i, i.rpartition(".")[0]) if m in names and m != name}
+        for name, path in names.items()
+    }
+    while free := [name for name, imported in below.items() if not imported]:
+        for name in free:
+            del below[name]
+        for imported in below.values():
+            imported.difference_update(free)
+    assert not below
+
+
+@pytest.mark.parametrize("folder", [*ARROWS, "tools", "benchmarks", "tests"])
+def test_folders_and_files_stay_small(folder):
+    """A folder has about 15 files at most, and a file of the packages about 300 lines, one subject each."""
+    files = files_of(folder)
+    assert len(files) <= 17
+    if folder != "tests":
+        assert all(len(path.read_text().splitlines()) <= 300 for path in files)

@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from backbones.run import exit_code
-from backbones.series import add_arguments, command_of
 from detection.compare import RANDOM, compare, runs, summary
+from residet.launch import exit_code
+from residet.sweep import add_arguments, command_of
 
 
 def work(args):

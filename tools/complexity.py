@@ -9,7 +9,7 @@ import sys
 
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.complexity import table
-from backbones.run import exit_code
+from residet.launch import exit_code
 
 from tabulate import tabulate_formats
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.run import exit_code
-from detection.coco import write_coco
 from detection.config import default_config
-from detection.datasets import register_datasets
+from detection.data.catalog import register_datasets
+from detection.data.coco import write_coco
+from residet.launch import exit_code
 
 from detectron2.data import DatasetCatalog
 

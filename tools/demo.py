@@ -15,9 +15,9 @@ import detection.config
 import detection.prepare
 import detection.trainer
 from backbones.errors import InputError
-from backbones.run import choose_device, exit_code, log, merge_config, start_log
-from detection.report import table, write_json
-from detection.shapes import make_shapes
+from detection.data.synthetic import make_shapes
+from detection.evaluation.report import table, write_json
+from residet.launch import choose_device, exit_code, log, merge_config, start_log
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "demo"
 TRAIN_IMAGES, TEST_IMAGES = 800, 100

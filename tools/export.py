@@ -7,8 +7,8 @@ tools/export.py R-50.pkl --to residet --output resnet50_caffe.pth
 import argparse
 import sys
 
-from backbones.export import FORMATS, export
-from backbones.run import exit_code
+from backbones.weights.export import FORMATS, export
+from residet.launch import exit_code
 
 
 def main(argv=None):

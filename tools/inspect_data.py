@@ -9,13 +9,13 @@ import json
 import sys
 from pathlib import Path
 
-from backbones.run import exit_code, merge_config
 from detection.config import default_config
-from detection.datasets import register_datasets, slug
-from detection.inspect import as_text, describe, draw_augmented, draw_samples, unreadable
-from detection.mapper import build_pipeline
-from detection.report import write_json
-from detection.sources import splits_of
+from detection.data.catalog import register_datasets, slug
+from detection.data.mapper import build_pipeline
+from detection.data.sources import splits_of
+from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
+from detection.evaluation.report import write_json
+from residet.launch import exit_code, merge_config
 
 from detectron2.data import DatasetCatalog
 

@@ -8,8 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from backbones.run import exit_code
 from classification.layer_response import draw, measure
+from residet.launch import exit_code
 
 
 def parse(argv=None):

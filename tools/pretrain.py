@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.run import (
+from classification.config import default_config
+from classification.data.scan import scan
+from classification.prepare import prepare
+from classification.trainer import evaluate, train
+from residet.launch import (
     argument_parser,
     check_output,
     choose_device,
@@ -21,10 +25,6 @@ from backbones.run import (
     run_distributed,
     start_log,
 )
-from classification.config import default_config
-from classification.prepare import prepare
-from classification.scan import scan
-from classification.trainer import evaluate, train
 
 log = logging.getLogger("residet")
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "imagenet.yaml"

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.run import choose_device, exit_code, merge_config
 from detection.config import default_config
 from detection.prepare import prepare
 from detection.propose import propose
+from residet.launch import choose_device, exit_code, merge_config
 
 
 def work(args):

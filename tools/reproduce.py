@@ -10,10 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from backbones.run import exit_code
-from backbones.series import add_arguments, command_of
 from classification.published import tables
 from classification.reproduce import SELECTIONS, entries, run, summary
+from residet.launch import exit_code
+from residet.sweep import add_arguments, command_of
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "classification"
 

@@ -7,7 +7,12 @@ tools/train_net.py --config-file output/detection/config.yaml --eval-only --weig
 
 import sys
 
-from backbones.run import (
+from detection.config import default_config, freeze_stages, from_scratch
+from detection.data.sources import data_splits, find_split
+from detection.phases import check_stages_output, train_stages
+from detection.prepare import prepare
+from detection.trainer import evaluate, train
+from residet.launch import (
     argument_parser,
     check_output,
     choose_device,
@@ -17,11 +22,6 @@ from backbones.run import (
     run_distributed,
     start_log,
 )
-from detection.config import default_config, freeze_stages, from_scratch
-from detection.prepare import prepare
-from detection.sources import data_splits, find_split
-from detection.stages import check_stages_output, train_stages
-from detection.trainer import evaluate, train
 
 
 def parse(argv=None):

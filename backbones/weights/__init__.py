@@ -1,0 +1,1 @@
+"""Files of weights, ours and other libraries': reading, loading into networks, exporting."""

@@ -1,0 +1,1 @@
+"""Labelled images: from data sets on disk to batches."""

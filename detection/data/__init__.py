@@ -1,0 +1,1 @@
+"""Detection data: from annotation files in any layout to model inputs."""

@@ -1,0 +1,139 @@
+"""A data set before it is trained on: counts, sizes, defects, and pictures of its boxes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from backbones.errors import InputError
+from detection.data.mapper import DetectionMapper, read_image
+from residet.progress import progress
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.detection_utils import convert_image_to_rgb
+from detectron2.utils.visualizer import Visualizer
+from PIL import Image
+from tabulate import tabulate
+
+# COCO's size classes, by area in pixels.
+_SMALL, _LARGE = 32**2, 96**2
+_CELL = 480  # side of a picture in the sheet
+
+
+def describe(name: str) -> dict:
+    """Counts and sizes of registered data.
+
+    Returns:
+        "images", "boxes", "images_without_boxes", "crowds", "difficult" (counts); "classes", for each its "images",
+        "boxes" and how many of them are "small", "medium" and "large"; and the percentiles 0, 5, 50, 95, 100 of
+        "image_side", "box_side" (sqrt of the area), "box_aspect" (height / width) and "boxes_per_image".
+    """
+    records, names = DatasetCatalog.get(name), MetadataCatalog.get(name).thing_classes
+    annotations = [(i, a) for i, r in enumerate(records) for a in r.get("annotations", ())]
+    boxes = np.array([a["bbox"] for _, a in annotations], dtype=float).reshape(-1, 4)
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    kinds = np.array([a["category_id"] for _, a in annotations], dtype=int)
+    area = width * height
+    classes = {}
+    for k, class_name in enumerate(names):
+        mine = kinds == k
+        classes[class_name] = {
+            "images": len({i for i, a in annotations if a["category_id"] == k}),
+            "boxes": int(mine.sum()),
+            "small": int((mine & (area < _SMALL)).sum()),
+            "medium": int((mine & (area >= _SMALL) & (area < _LARGE)).sum()),
+            "large": int((mine & (area >= _LARGE)).sum()),
+        }
+    per_image = np.array([len(r.get("annotations", ())) for r in records])
+    return {
+        "images": len(records),
+        "boxes": len(annotations),
+        "images_without_boxes": int((per_image == 0).sum()),
+        "crowds": sum(a["iscrowd"] for _, a in annotations),
+        "difficult": sum(a.get("difficult", 0) for _, a in annotations),
+        "classes": classes,
+        "image_side": _percentiles(np.array([r[k] for r in records for k in ("width", "height")])),
+        "box_side": _percentiles(np.sqrt(area)),
+        "box_aspect": _percentiles(height / width),
+        "boxes_per_image": _percentiles(per_image),
+    }
+
+
+def _percentiles(values: np.ndarray) -> list[float]:
+    return [round(float(v), 2) for v in np.percentile(values, [0, 5, 50, 95, 100])] if len(values) else []
+
+
+def as_text(description: dict) -> str:
+    """The description as two tables."""
+    classes = [[name, *row.values()] for name, row in description["classes"].items()]
+    head = ", ".join(
+        f"{description[k]} {k.replace('_', ' ')}"
+        for k in ("images", "boxes", "images_without_boxes", "crowds", "difficult")
+    )
+    rows = [[k.replace("_", " "), *description[k]] for k in ("image_side", "box_side", "box_aspect", "boxes_per_image")]
+    return "\n".join(
+        [
+            head,
+            tabulate(classes, ["class", "images", "boxes", "small", "medium", "large"]),
+            tabulate([r for r in rows if len(r) > 1], ["", "least", "5 %", "median", "95 %", "most"]),
+        ]
+    )
+
+
+def unreadable(name: str) -> dict[str, str]:
+    """File -> what is wrong with it, of images that cannot be decoded or are of another size than is said."""
+    problems = {}
+    for record in progress(DatasetCatalog.get(name), desc=f"decode {name}", unit="img", leave=False):
+        try:
+            read_image(record, "RGB")
+        except InputError as e:
+            problems[record["file_name"]] = str(e)
+    return problems
+
+
+def draw_samples(name: str, records: Sequence[dict], count: int, path: Path, seed: int) -> None:
+    """A sheet of images with their boxes, some of the dataset dicts of registered data, drawn at random."""
+    chosen = random.Random(seed).sample(records, min(count, len(records)))
+    metadata = MetadataCatalog.get(name)
+    drawn = [Visualizer(read_image(r, "RGB"), metadata).draw_dataset_dict(r).get_image() for r in chosen]
+    _save_sheet(drawn, path)
+
+
+def draw_augmented(cfg: CfgNode, name: str, records: Sequence[dict], count: int, path: Path, seed: int) -> int:
+    """A sheet of training examples as the config augments them, with the boxes that it leaves; as `draw_samples`.
+
+    Returns:
+        how many boxes augmentation left without area.
+    """
+    metadata = MetadataCatalog.get(name)
+    mapper = DetectionMapper(cfg, True)
+    np.random.seed(seed)
+    drawn, dropped = [], 0
+    annotated = [r for r in records if r.get("annotations")]
+    if not annotated:
+        raise InputError(f"{name}: has no boxes to augment; leave --augmented out")
+    for record in random.Random(seed).choices(annotated, k=count):
+        example = mapper(record)
+        dropped += example["dropped_boxes"]
+        image = convert_image_to_rgb(example["image"].permute(1, 2, 0), cfg.INPUT.FORMAT)
+        boxes, kinds = example["instances"].gt_boxes, example["instances"].gt_classes
+        labels = [metadata.thing_classes[k] for k in kinds]
+        drawn.append(Visualizer(image, metadata).overlay_instances(boxes=boxes, labels=labels).get_image())
+    _save_sheet(drawn, path)
+    return dropped
+
+
+def _save_sheet(images: Sequence[np.ndarray], path: Path) -> None:
+    """Side by side in rows, each fitted into a square cell."""
+    columns = max(round(len(images) ** 0.5), 1)
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * _CELL, max(rows, 1) * _CELL), "white")
+    for i, image in enumerate(images):
+        picture = Image.fromarray(image)
+        picture.thumbnail((_CELL - 8, _CELL - 8))
+        sheet.paste(picture, (i % columns * _CELL + 4, i // columns * _CELL + 4))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)

@@ -1,0 +1,161 @@
+"""A small detection data set made from nothing: textured shapes on cluttered backgrounds.
+
+Each class has its outline and its texture; colour, contrast, size and angle are drawn anew for each object. Unlabelled
+blobs with the same textures and lines lie among them, so that neither texture nor edges alone make an object.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detection.data.coco import write_coco
+
+import cv2
+import numpy as np
+from PIL import Image
+
+CLASSES = ("cross", "disk", "square", "star", "triangle")
+SIZE = 128  # side of an image in pixels
+_CROP_MARGIN = 0.15  # of the box's longer side, around a crop
+
+
+def make_shapes(root: Path, train: int, test: int, seed: int) -> None:
+    """Writes a detection set of COCO layout, and its objects' crops as a classification set.
+
+    Args:
+        root: gets images/{train,val}/*.png, annotations/{train,val}.json and crops/{train,val}/CLASS/*.png.
+        train, test: number of images in train and val.
+    """
+    for split, count in (("train", train), ("val", test)):
+        rng = np.random.default_rng([seed, split == "val"])
+        records = []
+        for i in range(count):
+            image, annotations = _scene(rng)
+            path = root / "images" / split / f"{i:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+            records.append(
+                {"file_name": str(path), "image_id": i + 1, "width": SIZE, "height": SIZE, "annotations": annotations}
+            )
+            _save_crops(image, annotations, root / "crops" / split, path.stem)
+        (root / "annotations").mkdir(exist_ok=True)
+        write_coco(records, CLASSES, root / "annotations" / f"{split}.json")
+
+
+def _scene(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
+    """An RGB image (SIZE, SIZE, 3) uint8 and its annotations."""
+    image = _background(rng)
+    taken: list[np.ndarray] = []
+    annotations = []
+    kinds = [None] * rng.integers(0, 3) + list(rng.integers(len(CLASSES), size=rng.integers(1, 5)))
+    for kind in kinds:  # blobs first, so that objects lie on top
+        mask = _place(rng, kind, taken)
+        if mask is None:
+            continue
+        _paint(rng, image, mask, rng.integers(len(CLASSES)) if kind is None else kind)
+        if kind is not None:
+            x, y, w, h = cv2.boundingRect(mask)
+            box = [float(x), float(y), float(x + w), float(y + h)]
+            annotations.append({"bbox": box, "category_id": int(kind), "iscrowd": 0})
+    image = cv2.GaussianBlur(image, (3, 3), rng.uniform(0.3, 0.9))
+    noisy = image + rng.normal(0, rng.uniform(2, 10), image.shape)
+    return noisy.clip(0, 255).astype(np.uint8), annotations
+
+
+def _background(rng: np.random.Generator) -> np.ndarray:
+    """Coloured noise of several scales, with lines and outlines over it."""
+    image = np.full((SIZE, SIZE, 3), rng.uniform(60, 200, 3), np.float32)
+    for cells in (3, 8, 24):
+        noise = rng.normal(0, 50 / np.sqrt(cells), (cells, cells, 3)).astype(np.float32)
+        image += cv2.resize(noise, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    image = image.clip(0, 255).astype(np.uint8)
+    for _ in range(rng.integers(3, 9)):
+        colour = _colour(rng)
+        ends = rng.integers(0, SIZE, (2, 2))
+        if rng.random() < 0.6:
+            cv2.line(image, ends[0].tolist(), ends[1].tolist(), colour, int(rng.integers(1, 4)), cv2.LINE_AA)
+        else:
+            axes = rng.integers(6, 40, 2).tolist()
+            start = int(rng.integers(0, 360))
+            cv2.ellipse(image, ends[0].tolist(), axes, start, 0, int(rng.integers(60, 200)), colour, 2, cv2.LINE_AA)
+    return image
+
+
+def _place(rng: np.random.Generator, kind: int | None, taken: list[np.ndarray]) -> np.ndarray | None:
+    """The mask (SIZE, SIZE) of an object at a free place, or None where five tries find none."""
+    for _ in range(5):
+        radius = rng.uniform(11, 28)
+        centre = rng.uniform(radius, SIZE - radius, 2)
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        cv2.fillPoly(mask, [np.round(_outline(rng, kind) * radius + centre).astype(np.int32)], 255)
+        around = cv2.dilate(mask, np.ones((5, 5), np.uint8))
+        if kind is None or not any((around & other).any() for other in taken):
+            if kind is not None:
+                taken.append(mask)
+            return mask
+    return None
+
+
+def _outline(rng: np.random.Generator, kind: int | None) -> np.ndarray:
+    """(K, 2) corners within the unit circle, turned at random; None is a blob of no class."""
+    name = "blob" if kind is None else CLASSES[kind]
+    if name == "cross":
+        a = rng.uniform(0.22, 0.34)
+        quarter = np.array([[1, -a], [1, a], [a, a]])
+        corners = np.concatenate([quarter @ _turn(i * np.pi / 2) for i in range(4)])
+    elif name == "star":
+        radii = np.where(np.arange(10) % 2, rng.uniform(0.38, 0.48), 1.0)
+        corners = _polar(radii)
+    elif name == "blob":
+        corners = _polar(rng.uniform(0.35, 1.0, int(rng.integers(6, 9))))
+    else:
+        corners = _polar(np.ones({"disk": 48, "square": 4, "triangle": 3}[name]))
+    stretch = np.array([1.0, rng.uniform(0.8, 1.0)])
+    return (corners * stretch) @ _turn(rng.uniform(0, 2 * np.pi))
+
+
+def _polar(radii: np.ndarray) -> np.ndarray:
+    angles = np.linspace(0, 2 * np.pi, len(radii), endpoint=False)
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+
+
+def _turn(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def _paint(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, texture: int) -> None:
+    """Fills the mask with two colours in stripes, checks, dots, grains or a gradient."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    across, along = np.stack([x, y], axis=-1).dot(_turn(rng.uniform(0, np.pi))).transpose(2, 0, 1)
+    period = rng.uniform(5, 10)
+    if texture == 0:
+        pattern = np.sin(2 * np.pi * across / period)
+    elif texture == 1:
+        pattern = np.sign(np.sin(2 * np.pi * across / period) * np.sin(2 * np.pi * along / period))
+    elif texture == 2:
+        pattern = np.sin(2 * np.pi * across / period) * np.sin(2 * np.pi * along / period) * 2 - 1
+    elif texture == 3:
+        pattern = rng.uniform(-1, 1, (SIZE, SIZE))
+    else:
+        pattern = np.sin(2 * np.pi * across / (12 * period))
+    share = (pattern.clip(-1, 1)[..., None] + 1) / 2
+    colour = np.array(_colour(rng), np.float32)
+    colours = np.stack([colour, (colour + rng.choice([-1, 1], 3) * rng.uniform(40, 100, 3)).clip(0, 255)])
+    inside = mask > 0
+    image[inside] = (share * colours[0] + (1 - share) * colours[1])[inside].astype(np.uint8)
+
+
+def _colour(rng: np.random.Generator) -> list[int]:
+    return rng.integers(20, 236, 3).tolist()
+
+
+def _save_crops(image: np.ndarray, annotations: list[dict], folder: Path, stem: str) -> None:
+    for i, annotation in enumerate(annotations):
+        x0, y0, x1, y1 = annotation["bbox"]
+        half = (0.5 + _CROP_MARGIN) * max(x1 - x0, y1 - y0)
+        centre = (x0 + x1) / 2, (y0 + y1) / 2
+        left, top = (max(int(c - half), 0) for c in centre)
+        right, bottom = (min(int(c + half), SIZE) for c in centre)
+        path = folder / CLASSES[annotation["category_id"]] / f"{stem}_{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[top:bottom, left:right]).save(path)

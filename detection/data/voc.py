@@ -1,0 +1,123 @@
+"""PASCAL VOC layout -> detectron2's dataset dicts: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+from backbones.errors import InputError
+from detection.data.defects import FROM_ZERO, LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
+from detection.data.images import IMAGE_SUFFIXES, image_size
+
+from detectron2.structures import BoxMode
+
+
+def is_voc(root: Path) -> bool:
+    return (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir()
+
+
+def voc_splits(root: Path) -> list[str]:
+    """Names of the splits that ImageSets/Main lists (not those of one class, as VOC has them: `cat_train`)."""
+    names = sorted(p.stem for p in (root / "ImageSets" / "Main").glob("*.txt"))
+    return [n for n in names if n.rsplit("_", 1)[-1] == n]
+
+
+def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> tuple[list[dict], list[str]]:
+    """Reads a split.
+
+    Args:
+        defects: filled with what was mended.
+        first_pixel: 1 where corners are pixel indices from 1 on, the last inclusive, as VOC's own are; 0 where they
+            are continuous, from 0 to the width, as many tools write them.
+
+    Returns:
+        dataset dicts, whose annotations carry the class name as `category`, and `difficult` (0 or 1); and the class
+        names, sorted. Boxes are continuous: a whole image of 1, 1, W, H becomes 0, 0, W, H. Where no image of a
+        test split has an XML (VOC 2012's), records are without annotations.
+
+    Raises:
+        InputError: a file is missing or broken; the message names it.
+    """
+    listing = root / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        raise InputError(f"{listing}: no such split; {root} has {', '.join(voc_splits(root)) or 'none'}")
+    try:
+        lines = listing.read_text().splitlines()
+    except UnicodeDecodeError as e:
+        raise InputError(f"{listing}: is no text in UTF-8 ({e})") from e
+    ids = [line.split()[0] for line in lines if line.strip()]
+    if not ids:
+        raise InputError(f"{listing}: lists no image")
+    for image_id, times in Counter(ids).items():
+        if times > 1:
+            defects.note(LISTED_TWICE, f"{listing.name}, {image_id}")
+    ids = list(dict.fromkeys(ids))
+    if split.startswith("test") and not any((root / "Annotations" / f"{image_id}.xml").is_file() for image_id in ids):
+        return [_record(image_id, path := _image_path(root, image_id), *image_size(path)) for image_id in ids], []
+    records = [_read_record(root, image_id, defects, first_pixel) for image_id in ids]
+    return records, sorted({a["category"] for r in records for a in r["annotations"]})
+
+
+def _record(image_id: str, image: Path, width: int, height: int) -> dict:
+    return {"file_name": str(image), "image_id": image_id, "width": width, "height": height}
+
+
+def _read_record(root: Path, image_id: str, defects: Defects, first_pixel: int) -> dict:
+    path = root / "Annotations" / f"{image_id}.xml"
+    try:
+        tree = ET.parse(path).getroot()
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: missing, but listed in ImageSets; add it or take {image_id} off the list") from e
+    except (ET.ParseError, ValueError, LookupError) as e:  # the latter two of an encoding
+        raise InputError(f"{path}: broken XML ({e})") from e
+    image = _image_path(root, image_id)
+    width, height = _size(tree, image, path)
+    annotations = []
+    for obj in tree.findall("object"):
+        name = (obj.findtext("name") or "").strip()
+        if not name:
+            raise InputError(f"{path}: an object has no <name>")
+        if obj.find("difficult") is None:
+            defects.note(MISSING_DIFFICULT, path.name)
+        box = _box(obj, width, height, path, defects, first_pixel)
+        if box is not None:
+            difficult = int((obj.findtext("difficult") or "0").strip() == "1")
+            annotations.append(
+                {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": name, "iscrowd": 0, "difficult": difficult}
+            )
+    return _record(image_id, image, width, height) | {"annotations": annotations}
+
+
+def _box(
+    obj: ET.Element, width: int, height: int, path: Path, defects: Defects, first_pixel: int
+) -> list[float] | None:
+    try:
+        x0, y0, x1, y1 = (float(obj.find("bndbox").findtext(k)) for k in ("xmin", "ymin", "xmax", "ymax"))
+    except (AttributeError, TypeError, ValueError) as e:
+        raise InputError(f"{path}: an object's <bndbox> lacks a number in xmin, ymin, xmax or ymax") from e
+    if x0 == x1 or y0 == y1:  # before the shift to continuous coordinates, which would make it a pixel wide
+        return defects.note(NO_AREA, path.name)
+    if first_pixel and min(x0, y0) == 0:
+        defects.note(FROM_ZERO, path.name)
+    if x0 < x1 and y0 < y1:
+        x0, y0 = x0 - first_pixel, y0 - first_pixel
+    return clean_box([x0, y0, x1, y1], width, height, defects, path.name)
+
+
+def _image_path(root: Path, image_id: str) -> Path:
+    for suffix in (*IMAGE_SUFFIXES, *(s.upper() for s in IMAGE_SUFFIXES)):
+        path = root / "JPEGImages" / f"{image_id}{suffix}"
+        if path.is_file():
+            return path
+    raise InputError(f"{root / 'JPEGImages' / image_id}: no image of that name for its annotation")
+
+
+def _size(tree: ET.Element, image: Path, path: Path) -> tuple[int, int]:
+    try:
+        width, height = (int(float(tree.findtext(f"size/{k}"))) for k in ("width", "height"))
+        if width > 0 and height > 0:
+            return width, height
+    except (TypeError, ValueError, OverflowError):
+        pass  # no usable <size>: the image knows
+    return image_size(image)

@@ -1,0 +1,1 @@
+"""Metrics, error analysis, result files and pictures of detections."""

@@ -1,0 +1,128 @@
+"""What a detector gets wrong: TIDE's errors, a confusion matrix, and precision-recall curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detection.evaluation import tide
+from detection.evaluation.report import write_json
+from detection.evaluation.voc import BoxEvaluator, VOCEvaluator
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+# Detections from this score, matched from this overlap on, are in the confusion matrix.
+_SCORE, _IOU = 0.5, 0.5
+BACKGROUND = "background"
+
+
+class ErrorEvaluator(BoxEvaluator):
+    """Leaves errors.json, confusion.png and precision_recall.png in a folder.
+
+    Args:
+        dataset_name: registered data with annotations.
+        folder: of the files.
+    """
+
+    def __init__(self, dataset_name: str, folder: Path):
+        super().__init__(dataset_name)
+        self.dataset_name = dataset_name
+        self.folder = folder
+
+    def evaluate(self) -> dict | None:
+        """{"errors": {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}}, AP50 that each costs."""
+        detections = self.gather()
+        if detections is None:
+            return None
+        images = [self._image(record, detections) for record in self.records]
+        found = tide.match(images)
+        costs = tide.errors(found)
+        matrix = confusion_matrix(images, len(self.classes))
+        names = [*self.classes, BACKGROUND]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        counts = {name: int(np.sum(np.array(found.kind) == i)) for i, name in enumerate(tide.KINDS)}
+        content = {"dAP50": costs, "count": counts, "confusion": {"classes": names, "matrix": matrix.tolist()}}
+        write_json(content, self.folder / "errors.json")
+        draw_confusion(matrix, names, self.folder / "confusion.png")
+        voc = VOCEvaluator(self.dataset_name)
+        of_class = {name: voc.matches(detections, i) for i, name in enumerate(self.classes)}
+        curves = {name: m.curve(_IOU) for name, m in of_class.items() if m.objects}
+        draw_curves(curves, self.folder / "precision_recall.png")
+        return {"errors": {k: v for k, v in costs.items() if k != "AP50"}}
+
+    def _image(self, record: dict, detections: dict) -> tuple[np.ndarray, ...]:
+        """As `tide.match` takes it."""
+        empty = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
+        found = detections.get(record["image_id"])
+        boxes, scores, classes = (x.numpy() for x in found) if found else empty
+        truth = record["annotations"]
+        objects = np.array([a["bbox"] for a in truth], dtype=float).reshape(-1, 4)
+        kinds = np.array([a["category_id"] for a in truth], dtype=int)
+        ignored = np.array([bool(a.get("difficult") or a["iscrowd"]) for a in truth], dtype=bool)
+        return boxes.astype(float), scores.astype(float), classes, objects, kinds, ignored
+
+
+def confusion_matrix(images: list[tuple[np.ndarray, ...]], classes: int) -> np.ndarray:
+    """(K + 1, K + 1) counts: rows the objects' classes, columns the detections'; the last of each is the background.
+
+    Detections that score 0.5 or more, whatever their class, each take the free object that they overlap most, by 0.5 or
+    more, the surest detection first.
+
+    Args:
+        images: as `tide.match` takes them.
+    """
+    matrix = np.zeros((classes + 1, classes + 1), int)
+    for boxes, scores, kinds, objects, object_kinds, ignored in images:
+        objects, object_kinds = objects[~ignored], object_kinds[~ignored]
+        free = np.ones(len(objects), bool)
+        overlap = tide.iou(boxes, objects)
+        for d in np.argsort(-scores, kind="stable"):
+            if scores[d] < _SCORE:
+                break
+            best = int(np.where(free, overlap[d], -1).argmax()) if free.any() else -1
+            if best >= 0 and overlap[d, best] >= _IOU:
+                free[best] = False
+                matrix[object_kinds[best], kinds[d]] += 1
+            else:
+                matrix[classes, kinds[d]] += 1
+        np.add.at(matrix, (object_kinds[free], classes), 1)
+    return matrix
+
+
+def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
+    size = max(4.0, 0.45 * len(names) + 2)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= 30:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if share[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel(f"detection, score ≥ {_SCORE}")
+    axes.set_ylabel(f"object, IoU ≥ {_IOU}")
+    _save(figure, path)
+
+
+def draw_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
+    """Precision over recall of each class at IoU .5, best score first; of many classes only the mean is named."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["tab20"].colors
+    for i, (name, (recall, precision)) in enumerate(curves.items()):
+        label = name if len(curves) <= 20 else None
+        axes.plot([0, *recall], [1, *precision], label=label, linewidth=1, color=colours[i % len(colours)])
+    axes.set(xlabel="recall", ylabel="precision, IoU > 0.5", xlim=(0, 1), ylim=(0, 1.02))
+    if 0 < len(curves) <= 20:
+        axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    partial.replace(path)

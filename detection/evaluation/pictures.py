@@ -1,0 +1,68 @@
+"""Truth beside prediction, as files and in TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from detection.data.loader import records_of
+from detection.data.mapper import DetectionMapper, read_image
+from detection.inference.modes import as_tested
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from detectron2.utils.visualizer import Visualizer
+from PIL import Image
+from torch import nn
+
+# Pictures are drawn at least so many pixels wide, so that labels can be read.
+_PICTURE_WIDTH = 640
+_SHOWN_SCORE = 0.5
+_ON_THE_WAY = 2  # pictures of each evaluation for TensorBoard
+
+
+def draw_pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, folder: Path, count: int) -> None:
+    """Draws images of a data set, truth left (where there is one) and prediction (scores from 0.5) right."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for record, picture in pictures(cfg, model, dataset_name, count):
+        Image.fromarray(picture).save(folder / f"{Path(record['file_name']).stem}.png")
+
+
+@torch.no_grad()
+def pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, count: int) -> Iterator[tuple[dict, np.ndarray]]:
+    """Dataset dicts and their pictures, (H, W, 3) uint8 RGB."""
+    metadata = MetadataCatalog.get(dataset_name)
+    mapper, tested = DetectionMapper(cfg, False), as_tested(cfg, model)
+    was_training = model.training
+    tested.eval()
+    for record in records_of(cfg, dataset_name)[:count]:
+        found = tested([mapper(record)])[0]["instances"].to("cpu")
+        image = read_image(record, "RGB")
+        scale = max(1.0, _PICTURE_WIDTH / record["width"])
+        drawn = [Visualizer(image, metadata, scale).draw_instance_predictions(found[found.scores > _SHOWN_SCORE])]
+        if "annotations" in record:
+            drawn.insert(0, Visualizer(image, metadata, scale).draw_dataset_dict(record))
+        yield record, np.hstack([d.get_image() for d in drawn])
+    model.train(was_training)
+
+
+class SamplePictures(HookBase):
+    """After each evaluation the first images of the first test set go to TensorBoard."""
+
+    def __init__(self, cfg: CfgNode, model: nn.Module):
+        self.cfg = cfg
+        self.model = model
+
+    def after_step(self):
+        of_regions = self.cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork"
+        if not self.trainer.fresh_results or of_regions or not comm.is_main_process():
+            return
+        name = self.cfg.DATASETS.TEST[0]
+        for i, (_, picture) in enumerate(
+            pictures(self.cfg, self.model, name, min(self.cfg.TEST.PICTURES, _ON_THE_WAY))
+        ):
+            self.trainer.storage.put_image(f"{name}/{i}", picture.transpose(2, 0, 1))

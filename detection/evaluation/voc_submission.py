@@ -1,0 +1,27 @@
+"""Files of detections as the PASCAL VOC evaluation server takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detection.evaluation.voc import BoxEvaluator
+
+
+class VOCResultFiles(BoxEvaluator):
+    """Leaves comp4_det_test_CLASS.txt, as VOC's evaluation server takes them: id, score, corners from 1 on."""
+
+    def __init__(self, dataset_name: str, folder: Path):
+        super().__init__(dataset_name)
+        self.folder = folder
+
+    def evaluate(self) -> None:
+        detections = self.gather()
+        for i, name in enumerate(self.classes if detections is not None else ()):
+            lines = [
+                f"{Path(str(image)).stem} {score:.6f} {x0 + 1:.1f} {y0 + 1:.1f} {x1:.1f} {y1:.1f}\n"
+                for image, (boxes, scores, classes) in detections.items()
+                for (x0, y0, x1, y1), score, kind in zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True)
+                if kind == i
+            ]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"comp4_det_test_{name.replace('/', '_')}.txt").write_text("".join(lines))

@@ -1,0 +1,1 @@
+"""RoI heads: classify each proposed region and regress its box."""

@@ -1,0 +1,183 @@
+"""The detection head of Wide ResNet's COCO system: MultiPathNet (Zagoruyko et al., "A MultiPath Network for Object
+Detection").
+
+Every region is seen four times, through windows of 1, 1.5, 2 and 4 times its size (foveal regions), from maps of
+several depths (skip connections), and classified by several classifiers, each for another overlap (integral loss).
+"""
+
+from __future__ import annotations
+
+from backbones.errors import InputError
+from detection.heads.roi_heads import RegionHeads
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, cross_entropy
+from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.roi_heads import ROIHeads
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, _log_classification_stats
+from detectron2.structures import Boxes, Instances
+from detectron2.structures.boxes import matched_pairwise_iou
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FOVEAL = (1.0, 1.5, 2.0, 4.0)
+# How many of the maps each window sees, the deepest first: the skip connections.
+DEPTHS = (3, 2, 2, 1)
+_POOLED = 7
+_NORM = 1000.0  # what the joined, normalised features are multiplied by
+
+
+class FovealTower(nn.Module):
+    """One window: regions pooled from several maps, normalised, joined, reduced, and two fully connected layers.
+
+    Each map's (N, C, 7, 7) is divided by its L2 norm per region, so that no depth drowns another.
+
+    Args:
+        scale: size of the window, in sizes of the region.
+        names: of the maps.
+        input_shape: of the maps.
+        pooler_type, sampling_ratio: as detectron2's ROIPooler has them.
+        conv_dim: channels after the reduction.
+        fc_dim: of the two layers.
+    """
+
+    def __init__(
+        self,
+        scale: float,
+        names: list[str],
+        input_shape: dict[str, ShapeSpec],
+        pooler_type: str,
+        sampling_ratio: int,
+        conv_dim: int,
+        fc_dim: int,
+    ):
+        super().__init__()
+        self.scale = scale
+        self.names = names
+        self.poolers = nn.ModuleList(
+            ROIPooler(_POOLED, [1 / input_shape[n].stride], sampling_ratio, pooler_type) for n in names
+        )
+        self.reduce = nn.Conv2d(sum(input_shape[n].channels for n in names), conv_dim, 1)
+        self.fc = nn.Sequential(
+            nn.Linear(conv_dim * _POOLED**2, fc_dim), nn.ReLU(), nn.Linear(fc_dim, fc_dim), nn.ReLU()
+        )
+        for layer in (self.reduce, self.fc[0], self.fc[2]):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
+        """(N, fc_dim) of all images' regions."""
+        windows = [foveal(b, self.scale) for b in boxes]
+        pooled = [pool([features[n]], windows) for n, pool in zip(self.names, self.poolers, strict=True)]
+        x = torch.cat([F.normalize(x.float().flatten(1)).view_as(x) for x in pooled], dim=1) * _NORM
+        return self.fc(self.reduce(x).flatten(1))
+
+
+def foveal(boxes: Boxes, scale: float) -> Boxes:
+    """Windows about the boxes' centres, `scale` times as wide and high; pooling gives zeros beyond the image."""
+    centre, size = boxes.get_centers(), boxes.tensor[:, 2:] - boxes.tensor[:, :2]
+    return Boxes(torch.cat([centre - scale * size / 2, centre + scale * size / 2], dim=1))
+
+
+class IntegralOutputLayers(FastRCNNOutputLayers):
+    """Several classifiers of the same features, one for each overlap from which a region counts as its object.
+
+    Training: the mean of their cross entropies, and of the losses of the one regression on what is an object for each.
+    Test: the mean of their probabilities.
+
+    Args:
+        thresholds: the overlaps, from 0.5 on.
+        others: of detectron2's FastRCNNOutputLayers.
+    """
+
+    @configurable
+    def __init__(self, input_shape: ShapeSpec, *, thresholds: tuple[float, ...], **kwargs):
+        super().__init__(input_shape, **kwargs)
+        self.thresholds = thresholds
+        first = self.cls_score
+        del self.cls_score
+        self.cls_scores = nn.ModuleList(nn.Linear(first.in_features, first.out_features) for _ in thresholds)
+        for layer in self.cls_scores:
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        thresholds = tuple(cfg.MODEL.ROI_BOX_HEAD.INTEGRAL_IOUS)
+        return super().from_config(cfg, input_shape) | {"thresholds": thresholds}
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, U, K + 1) logits of the U classifiers, and deltas (N, 4 K)."""
+        return torch.stack([score(x) for score in self.cls_scores], dim=1), self.bbox_pred(x)
+
+    def losses(self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]) -> dict[str, Tensor]:
+        scores, deltas = predictions
+        labels = torch.cat([integral_labels(p, self.thresholds, self.num_classes) for p in proposals])
+        boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
+        targets = torch.cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals])
+        _log_classification_stats(scores[:, 0], labels[:, 0])
+        of_threshold = zip(scores.unbind(1), labels.unbind(1), strict=True)
+        losses = {
+            "loss_cls": [cross_entropy(s, k) for s, k in of_threshold],
+            "loss_box_reg": [self.box_reg_loss(boxes, targets, deltas, k) for k in labels.unbind(1)],
+        }
+        return {name: torch.stack(x).mean() * self.loss_weight.get(name, 1.0) for name, x in losses.items()}
+
+    def predict_probs(self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]) -> tuple[Tensor, ...]:
+        """Probabilities (R, K + 1) of each image's regions."""
+        return predictions[0].softmax(dim=-1).mean(dim=1).split([len(p) for p in proposals])
+
+
+def integral_labels(proposals: Instances, thresholds: tuple[float, ...], background: int) -> Tensor:
+    """Classes (R, U) of sampled regions: that of the matched object where they overlap it enough, else background."""
+    labels = proposals.gt_classes[:, None].repeat(1, len(thresholds))
+    if not proposals.has("gt_boxes"):  # an image without objects
+        return labels
+    overlap = matched_pairwise_iou(proposals.proposal_boxes, proposals.gt_boxes)
+    short = overlap[:, None] < overlap.new_tensor(thresholds)
+    return torch.where(short & (labels >= 0), background, labels)
+
+
+@ROI_HEADS_REGISTRY.register()
+class MultiPathROIHeads(RegionHeads, ROIHeads):
+    """MultiPathNet's head on the last three of MODEL.ROI_HEADS.IN_FEATURES, shallow to deep: conv3, conv4, conv5."""
+
+    @configurable
+    def __init__(self, *, towers: list[FovealTower], box_predictor: nn.Module, region_options: dict, **kwargs):
+        super().__init__(**kwargs)
+        self.towers = nn.ModuleList(towers)
+        self.box_predictor = box_predictor
+        self.setup(**region_options)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        names, head = list(cfg.MODEL.ROI_HEADS.IN_FEATURES), cfg.MODEL.ROI_BOX_HEAD
+        if len(names) < max(DEPTHS):
+            raise InputError(
+                f"MODEL.ROI_HEADS.IN_FEATURES: {names}; MultiPathROIHeads takes three, such as [res3, res4, res5]"
+            )
+        towers = [
+            FovealTower(
+                scale,
+                names[-depth:],
+                input_shape,
+                head.POOLER_TYPE,
+                head.POOLER_SAMPLING_RATIO,
+                head.CONV_DIM,
+                head.FC_DIM,
+            )
+            for scale, depth in zip(FOVEAL, DEPTHS, strict=True)
+        ]
+        options = cls.options(cfg, input_shape)
+        channels = len(towers) * head.FC_DIM * (2 if options["global_context"] else 1)
+        predictor = IntegralOutputLayers if head.INTEGRAL_IOUS else FastRCNNOutputLayers
+        return super().from_config(cfg) | {
+            "towers": towers,
+            "box_predictor": predictor(cfg, ShapeSpec(channels=channels)),
+            "region_options": options,
+        }
+
+    def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
+        return torch.cat([tower(features, boxes) for tower in self.towers], dim=1)

@@ -1,0 +1,1 @@
+"""Ways to run a trained detector on an image: plain, in tiles, at several scales."""

@@ -1,0 +1,113 @@
+"""How a trained detector is tested: plainly, on flipped and resized copies, in tiles, on a pyramid; and its losses."""
+
+from __future__ import annotations
+
+import zlib
+
+from backbones.errors import InputError
+from detection.data.loader import build_test_loader
+from detection.heads.roi_heads import RegionHeads
+from detection.inference.region_scales import RegionScales
+from detection.inference.tiles import TiledDetector
+from residet.loaders import seeded
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.modeling import GeneralizedRCNN, GeneralizedRCNNWithTTA
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+
+def check_testing(cfg: CfgNode) -> None:
+    """Raises InputError if more than one way of testing is asked for, or a size cannot be used."""
+    test = cfg.TEST
+    ways = {"TEST.AUG.ENABLED": test.AUG.ENABLED, "TEST.TILES.SIZE": test.TILES.SIZE}
+    ways["TEST.REGION_SCALES"] = test.REGION_SCALES
+    if len(chosen := [key for key, value in ways.items() if value]) > 1:
+        raise InputError(f"{' and '.join(chosen)}: only one of them at a time")
+    if cfg.MODEL.ROI_LOC_HEAD.MODE and test.BOX_REFINEMENTS:
+        raise InputError("TEST.BOX_REFINEMENTS: is for box regression; MODEL.ROI_LOC_HEAD.ROUNDS moves boxes instead")
+    if test.TILES.SIZE < 0 or not 0 <= test.TILES.OVERLAP < 1:
+        raise InputError(f"TEST.TILES: SIZE {test.TILES.SIZE} and OVERLAP {test.TILES.OVERLAP} make no tiles")
+    if len(test.REGION_SCALES) == 1 or any(side < 1 for side in test.REGION_SCALES):
+        raise InputError(f"TEST.REGION_SCALES: {test.REGION_SCALES} are not two short sides or more, in pixels")
+    if chosen and (cfg.MODEL.LOAD_PROPOSALS or cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"):
+        raise InputError(f"{chosen[0]}: is for a GeneralizedRCNN with an RPN of its own, not MODEL.LOAD_PROPOSALS")
+
+
+def metric_groups(cfg: CfgNode) -> list[str]:
+    """The groups of results that there will be, "bbox" of "bbox/AP" and the like."""
+    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+        found = ["box_proposals"]
+    else:
+        groups = {"coco": "bbox", "voc": "voc", "errors": "errors"}
+        found = [groups[name] for name in cfg.TEST.EVALUATORS]
+    return found + ["validation"] * cfg.TEST.LOSS
+
+
+def check_metric(cfg: CfgNode) -> None:
+    """Raises InputError if TEST.BEST_METRIC is of no result: it would show up only after the training."""
+    metric, tests = cfg.TEST.BEST_METRIC, cfg.DATASETS.TEST
+    averages = ("", "_ema") if cfg.SOLVER.EMA.DECAY else ("",)
+    if len(tests) > 1:
+        known = [f"{name}{average}/{group}/" for name in tests for group in metric_groups(cfg) for average in averages]
+    else:
+        known = [f"{group}{average}/" for group in metric_groups(cfg) for average in averages]
+    if metric and not metric.startswith(tuple(known)):
+        raise InputError(
+            f"TEST.BEST_METRIC: {metric} is none of {', '.join(f'{start}…' for start in known)} (TEST.EVALUATORS, "
+            "TEST.LOSS, SOLVER.EMA.DECAY), such as bbox/AP"
+        )
+
+
+def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """The model as the config's TEST wants it tested.
+
+    Raises:
+        InputError: the model cannot be tested so.
+    """
+    test = cfg.TEST
+    resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    if not isinstance(model, GeneralizedRCNN):
+        return model
+    if test.AUG.ENABLED:
+        return GeneralizedRCNNWithTTA(cfg, model)
+    if test.TILES.SIZE:
+        return TiledDetector(model, test.TILES.SIZE, test.TILES.OVERLAP, resize, cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST)
+    if test.REGION_SCALES:
+        if not isinstance(model.roi_heads, RegionHeads) or model.roi_heads.localiser:
+            raise InputError("TEST.REGION_SCALES: takes one of residet's MODEL.ROI_HEADS, without ROI_LOC_HEAD")
+        elongation = cfg.INPUT.MAX_SIZE_TEST / cfg.INPUT.MIN_SIZE_TEST
+        return RegionScales(model, resize, test.REGION_SCALES, elongation)
+    return model
+
+
+@torch.no_grad()
+def validation_losses(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict[str, float]:
+    """Mean losses over a data set, {"total_loss", "loss_cls", …}; images, norms and dropout are as at test.
+
+    Regions and anchors are sampled with random numbers that follow from the image: those of the run are not
+    touched, and the number of processes does not matter.
+    """
+    was_training = model.training
+    model.eval()
+    # These decide by it what they return; what they hold stays as at test.
+    for module in (model, getattr(model, "proposal_generator", None), getattr(model, "roi_heads", None)):
+        if module is not None:
+            module.training = True
+    sums: dict[str, float] = {}
+    images = 0
+    with seeded((cfg.SEED,)), torch.random.fork_rng(), EventStorage():
+        for batch in build_test_loader(cfg, dataset_name, with_instances=True):
+            torch.manual_seed(cfg.SEED + zlib.crc32(str(batch[0]["image_id"]).encode()))
+            images += len(batch)
+            for name, loss in model(batch).items():
+                sums[name] = sums.get(name, 0.0) + float(loss) * len(batch)
+    model.train(was_training)
+    gathered = comm.all_gather((images, sums))
+    count = sum(n for n, _ in gathered)
+    means = {name: float(np.sum([s.get(name, 0.0) for _, s in gathered])) / max(count, 1) for name in sums}
+    return {"total_loss": sum(means.values()), **means}

@@ -1,0 +1,106 @@
+"""What lets a run be stopped at any moment and gone on with: random state, checkpoints, SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+
+from residet.checkpointer import RunCheckpointer
+
+import numpy as np
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+log = logging.getLogger("residet")
+
+
+class StopTraining(BaseException):
+    """Ends the run after this iteration. Not an Exception: detectron2 logs those as failures."""
+
+
+class RandomState(HookBase):
+    """Every random number generator of every process goes on where it was."""
+
+    def __init__(self):
+        self._restored: list = []
+
+    def before_train(self):
+        if len(self._restored) == comm.get_world_size():
+            _set_random_state(self._restored[comm.get_rank()])
+        elif self._restored:
+            log.warning("resumed with another number of processes: random numbers differ from the first run's")
+
+    def state_dict(self) -> dict:
+        return {"ranks": comm.all_gather(_random_state())}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._restored = state["ranks"]
+
+
+def _random_state() -> dict:
+    kind, keys, *position = np.random.get_state()
+    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    state["numpy"] = (kind, torch.from_numpy(keys.astype(np.int64)), *position)
+    if torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict) -> None:
+    kind, keys, *position = state["numpy"]
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+class Saver(HookBase):
+    """Checkpoints: every `period` iterations, at the end, and when SIGTERM asks the run to leave (a pre-empted job).
+
+    Args:
+        checkpointer: writes them.
+        period: iterations between two.
+        keep: how many of those on the way stay; 0 for all.
+    """
+
+    def __init__(self, checkpointer: RunCheckpointer, period: int, keep: int = 0):
+        self.checkpointer = checkpointer
+        self.period = period
+        self.keep = keep
+        self._asked_to_stop = False
+
+    def before_train(self):
+        self._restore = None
+        if threading.current_thread() is threading.main_thread():
+            self._restore = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_):
+        self._asked_to_stop = True
+
+    def after_step(self):
+        done = self.trainer.iter + 1
+        if done >= self.trainer.max_iter:
+            self.checkpointer.save("model_final")
+            return
+        stop = self._all_stop(done)
+        if stop or done % self.period == 0:
+            self.checkpointer.save(f"model_{self.trainer.iter:07d}")
+            if self.keep:
+                self.checkpointer.keep_latest(self.keep)
+        if stop:
+            log.info("stopped by SIGTERM after iteration %d, saved; go on with --resume", self.trainer.iter)
+            raise StopTraining
+
+    def _all_stop(self, done: int) -> bool:
+        # Processes hear the signal at different times and must leave together; asking costs a round trip.
+        if comm.get_world_size() > 1 and done % 10:
+            return False
+        return any(comm.all_gather(self._asked_to_stop))
+
+    def after_train(self):
+        if self._restore is not None:
+            signal.signal(signal.SIGTERM, self._restore)

@@ -1,0 +1,282 @@
+"""Annotations from outside: what is read, what is mended and counted, what is refused and how it says so."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from backbones.errors import InputError
+from detection.config import default_config
+from detection.data.catalog import register_datasets
+from detection.data.coco import find_images, load_coco, write_coco
+from detection.data.defects import (
+    INVERTED,
+    LISTED_TWICE,
+    MISSING_DIFFICULT,
+    NO_AREA,
+    NOT_FINITE,
+    OUTSIDE,
+    OVER_EDGE,
+    Defects,
+    clean_box,
+)
+from detection.data.mapper import DetectionMapper, build_pipeline
+from detection.data.sources import data_splits
+from detection.data.voc import load_voc
+
+import numpy as np
+import pytest
+from annotation_files import H, W, coco, obj, voc
+from detectron2.data import DatasetCatalog
+from PIL import Image
+from pycocotools.coco import COCO
+
+
+def test_voc_boxes_become_continuous(tmp_path):
+    whole = obj(1, 1, W, H)
+    records, classes = load_voc(voc(tmp_path, [whole, obj("2.5", 3, 10, 12, "dog")]), "train", Defects())
+    assert classes == ["cat", "dog"]
+    assert [a["category"] for a in records[0]["annotations"]] == ["cat", "dog"]
+    assert [a["bbox"] for a in records[0]["annotations"]] == [[0, 0, W, H], [1.5, 2, 10, 12]]
+    assert (records[0]["width"], records[0]["height"], records[0]["image_id"]) == (W, H, "1")
+
+
+def test_voc_defects_are_counted_and_not_fatal(tmp_path):
+    objects = [
+        obj(5, 5, 5, 5),
+        obj(9, 5, 2, 8),
+        obj(W + 10, 5, W + 20, 8),
+        obj(30, 5, W + 20, 8),
+        obj("nan", 5, 20, 8),
+        obj(3, 4, 9, 9, difficult=""),
+        obj(3, 4, 9, 9, difficult="<difficult>1</difficult>"),
+    ]
+    defects = Defects()
+    records, _ = load_voc(voc(tmp_path, objects, size=False), "train", defects)
+    assert defects.counts == {NO_AREA: 1, INVERTED: 1, OUTSIDE: 1, OVER_EDGE: 1, NOT_FINITE: 1, MISSING_DIFFICULT: 1}
+    assert [a["difficult"] for a in records[0]["annotations"]] == [0, 0, 1]
+    assert records[0]["annotations"][0]["bbox"] == [29, 4, W, 8]
+    assert "1 boxes of no area, dropped (first: 1.xml)" in defects.lines()
+
+
+def test_a_hair_over_the_edge_is_no_defect():
+    defects = Defects()
+    assert clean_box([0, 0, W + 0.4, H], W, H, defects, "x") == [0, 0, W, H]
+    assert not defects.counts
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda r: (r / "Annotations" / "1.xml").write_text("<annotation><obj"), r"1\.xml: broken XML"),
+        (lambda r: (r / "Annotations" / "1.xml").unlink(), r"1\.xml: missing, but listed"),
+        (lambda r: (r / "JPEGImages" / "1.jpg").unlink(), "no image of that name"),
+        (lambda r: (r / "ImageSets" / "Main" / "train.txt").unlink(), "no such split.*has val"),
+        (lambda r: (r / "ImageSets" / "Main" / "train.txt").write_text(""), "lists no image"),
+        (lambda r: voc(r, ["<bndbox/>"]), "no <name>"),
+        (lambda r: voc(r, ["<name>cat</name>"]), "lacks a number"),
+        (lambda r: voc(r, [obj(1, 1, "x", 4)]), "lacks a number"),
+    ],
+)
+def test_broken_voc_names_the_file(tmp_path, break_it, message):
+    root = voc(tmp_path, [obj(1, 1, 9, 9)])
+    break_it(root)
+    with pytest.raises(InputError, match=message):
+        load_voc(root, "train", Defects())
+
+
+def register(train, test):
+    cfg = default_config()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(map(str, train)), tuple(map(str, test))
+    return cfg, register_datasets(cfg)
+
+
+def test_classes_are_those_of_all_training_data(tmp_path):
+    cats, file = voc(tmp_path / "v", [obj(1, 1, 9, 9, "cow")]), coco(tmp_path / "c")
+    cfg, _ = register([f"{cats}:train", file], [file])
+    assert cfg.DATASETS.CLASSES == ("cow", "cat", "dog") and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
+    assert DatasetCatalog.get(str(file))[0]["annotations"][0]["category_id"] == 2
+    with pytest.raises(
+        InputError, match=r"train.json: its classes are not those to learn\n(.*\n)*cow +yes +no\ncat +no +yes\n"
+    ):
+        register([f"{cats}:train"], [file])
+
+
+def test_test_data_that_declares_fewer_classes_is_refused(tmp_path):
+    train = coco(tmp_path / "c")
+    content = json.loads(train.read_text())
+    fewer = [c for c in content["categories"] if c["name"] != "dog"]
+    kept = [a for a in content["annotations"] if a["category_id"] in {c["id"] for c in fewer}]
+    val = train.with_name("val.json")
+    val.write_text(json.dumps(content | {"categories": fewer, "annotations": kept}))
+    name = f"{val}:{tmp_path / 'c' / 'images' / 'train'}"
+    with pytest.raises(InputError, match=r"train: its classes are not those to learn\n(.*\n)*dog +yes +no\n"):
+        register([train], [name])
+    cows = voc(tmp_path / "v", [obj(1, 1, 9, 9, "cow")])
+    register([train, f"{cows}:train"], [name])  # of joined training data, test data may be a part
+    register([], [name])  # a detector of more classes may be tested on fewer
+
+
+def test_data_without_a_box_cannot_be_trained_on(tmp_path):
+    empty = voc(tmp_path, [obj(5, 5, 5, 5)])
+    with pytest.raises(InputError, match="no usable box to train on; 1 boxes of no area"):
+        register([f"{empty}:train"], [f"{empty}:val"])
+
+
+def test_an_image_listed_twice_counts_once(tmp_path):
+    root = voc(tmp_path, [obj(1, 1, 9, 9)])
+    (root / "ImageSets" / "Main" / "train.txt").write_text("1\n1\n")
+    defects = Defects()
+    records, _ = load_voc(root, "train", defects)
+    assert len(records) == 1 and defects.counts == {LISTED_TWICE: 1}
+
+
+def test_coco_categories_become_contiguous_in_the_order_of_their_ids(tmp_path):
+    records, classes, listed, ids = load_coco(coco(tmp_path), None, Defects())
+    assert listed and ids == {"cat": 3, "dog": 90}
+    assert classes == ["cat", "dog"]
+    annotation = records[0]["annotations"][0]
+    assert annotation["category"] == "dog" and annotation["bbox"] == [1, 2, 11, 22] and annotation["area"] == 150
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": [{"id": 5, "image_id": 8, "category_id": 3, "bbox": [1, 2, 3, 4]}]}, "image_id 8 is not in"),
+        ({"annotations": [{"id": 5, "image_id": 7, "category_id": 4, "bbox": [1, 2, 3, 4]}]}, "category_id 4 is not"),
+        ({"annotations": [{"id": 5, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3]}]}, r"is not \[x, y, width"),
+        ({"annotations": [{"id": 5, "image_id": 7, "category_id": 3}]}, r"annotations\[0\] lacks `bbox`"),
+        ({"annotations": [{"id": 5, "image_id": [7], "category_id": 3, "bbox": []}]}, r"`image_id` cannot be \[7\]"),
+        ({"images": [{"id": 7, "file_name": 5, "width": W, "height": H}]}, "`file_name` cannot be 5"),
+        ({"images": [{"id": 7, "file_name": "a.png", "width": None, "height": H}]}, "`width` cannot be None"),
+        ({"annotations": None}, "no list `annotations`"),
+        ({"images": []}, "`images` is empty"),
+        ({"categories": []}, "`categories` is empty"),
+        ({"images": [{"id": 7, "file_name": "b.png", "width": W, "height": H}]}, r"b\.png in none of"),
+        ({"images": 2 * [{"id": 7, "file_name": "a.png", "width": W, "height": H}]}, "image id 7 is given twice"),
+    ],
+)
+def test_broken_coco_names_file_and_entry(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        load_coco(coco(tmp_path, **changes), None, Defects())
+
+
+def test_coco_that_is_no_json(tmp_path):
+    path = coco(tmp_path)
+    path.write_text('{"images": [')
+    with pytest.raises(InputError, match=r"train\.json: broken JSON"):
+        load_coco(path, None, Defects())
+    with pytest.raises(InputError, match="no such annotation file"):
+        load_coco(tmp_path / "no.json", None, Defects())
+
+
+def test_real_coco_survives_the_way_through(real_data, tmp_path):
+    source = real_data / "coco_tiny" / "annotations" / "instances_train2017.json"
+    folder = find_images(source, json.loads(source.read_text())["images"][0]["file_name"])
+    assert folder.name == "train2017"
+    cfg, _ = register([source], [source])
+    classes = cfg.DATASETS.CLASSES
+    write_coco(DatasetCatalog.get(str(source)), classes, tmp_path / "out.json")
+    before, after = COCO(str(source)), COCO(str(tmp_path / "out.json"))
+    assert len(classes) == 80 and classes[0] == "person" and classes[-1] == "toothbrush"
+    theirs = sorted((a["area"], a["bbox"], a["iscrowd"]) for a in before.anns.values())
+    ours = sorted((a["area"], a["bbox"], a["iscrowd"]) for a in after.anns.values())
+    for (area, box, crowd), (our_area, our_box, our_crowd) in zip(theirs, ours, strict=True):
+        assert area == our_area and crowd == our_crowd
+        np.testing.assert_allclose(box, our_box, atol=0.01)
+
+
+def test_bccd_has_the_two_boxes_of_no_area(real_data):
+    counts, defects = Counter(), Defects()
+    for split in ("train", "val", "test"):
+        records, classes = load_voc(real_data / "bccd", split, defects)
+        assert classes == ["Platelets", "RBC", "WBC"]
+        counts.update(a["category"] for r in records for a in r["annotations"])
+    assert counts == {"RBC": 4153, "WBC": 372, "Platelets": 361}
+    assert defects.counts == {NO_AREA: 2}
+
+
+def test_data_folder_of_either_layout(tmp_path, shapes):
+    root = voc(tmp_path / "v", [obj(1, 1, 9, 9)])
+    assert data_splits(str(root)) == (f"{root}:train", f"{root}:val")
+    assert [Path(s).name for s in data_splits(str(shapes))] == ["train.json", "val.json"]
+    (tmp_path / "e").mkdir()
+    with pytest.raises(InputError, match="neither VOC layout"):
+        data_splits(str(tmp_path / "e"))
+    with pytest.raises(InputError, match="is no folder"):
+        data_splits(str(tmp_path / "none"))
+
+
+def test_builtin_names_lie_below_detectron2_datasets(tmp_path, monkeypatch):
+    voc(tmp_path / "VOC2007", [obj(1, 1, 9, 9)])
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    cfg = default_config()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("voc_2007_train",), ("voc_2007_val",)
+    lines = register_datasets(cfg)
+    assert cfg.DATASETS.CLASSES == ("cat",) and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1
+    assert lines[0] == "voc_2007_train: 1 images, 1 boxes (cat 1)"
+
+
+@pytest.fixture
+def record(tmp_path):
+    image = np.zeros((H, W, 3), np.uint8)
+    image[10:20, 30:50] = 255
+    Image.fromarray(image).save(tmp_path / "i.png")
+    box = {"bbox": [30, 10, 50, 20], "bbox_mode": 0, "category_id": 2, "iscrowd": 0}
+    crowd = {"bbox": [0, 0, 60, 40], "bbox_mode": 0, "category_id": 0, "iscrowd": 1}
+    return {"file_name": str(tmp_path / "i.png"), "width": W, "height": H, "annotations": [crowd, box], "image_id": 1}
+
+
+@pytest.mark.parametrize("transforms", [[], [{"HorizontalFlip": {"p": 1}}], [{"D4": {}}, {"Affine": {"scale": 0.8}}]])
+def test_boxes_follow_the_image(record, transforms):
+    cfg = default_config()
+    cfg.INPUT.ALBUMENTATIONS = transforms
+    cfg.INPUT.MIN_SIZE_TRAIN = (80,)
+    out = DetectionMapper(cfg, True)(record)
+    ys, xs = np.nonzero(out["image"].numpy().max(axis=0) > 127)
+    assert len(out["instances"]) == 1  # not the crowd
+    box = out["instances"].gt_boxes.tensor[0].numpy()
+    np.testing.assert_allclose(box, [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=2)
+    assert out["instances"].gt_classes.tolist() == [2]
+    assert min(out["image"].shape[1:]) == 80
+
+
+def test_augmentation_follows_numpys_seed(record):
+    cfg = default_config()
+    cfg.INPUT.ALBUMENTATIONS = [{"RandomBrightnessContrast": {"p": 1.0}}, {"RandomCrop": {"height": 30, "width": 40}}]
+    mapper = DetectionMapper(cfg, True)
+    np.random.seed(3)
+    first, second = mapper(record)["image"], mapper(record)["image"]
+    np.random.seed(3)
+    assert first.equal(mapper(record)["image"]) and not first.equal(second)
+
+
+def test_evaluation_takes_no_augmentation(record):
+    cfg = default_config()
+    cfg.INPUT.ALBUMENTATIONS = [{"HorizontalFlip": {"p": 1}}]
+    cfg.INPUT.MIN_SIZE_TEST = H
+    out = DetectionMapper(cfg, False)(record)
+    assert "instances" not in out and out["image"][0, 15, 40] == 255
+
+
+@pytest.mark.parametrize(
+    ("transforms", "message"),
+    [
+        ([{"HorizontalFlop": {}}], "did you mean HorizontalFlip"),
+        ([{"HorizontalFlip": {"probability": 1}}], "HorizontalFlip: .*probability"),
+        (["HorizontalFlip"], "not of the form"),
+        ([{"OneOf": {"transforms": [{"Nothing": {}}]}}], "no transform 'Nothing'"),
+        ([{"os": {}}], "no transform 'os'"),
+    ],
+)
+def test_bad_transforms_are_named(transforms, message):
+    with pytest.raises(InputError, match=message):
+        build_pipeline(transforms)
+
+
+def test_bad_images_are_named(record):
+    mapper = DetectionMapper(default_config(), True)
+    with pytest.raises(InputError, match="the image is 60x40, its annotation says 61x40"):
+        mapper(record | {"width": 61})
+    Path(record["file_name"]).write_bytes(b"no image")
+    with pytest.raises(InputError, match="cannot be decoded"):
+        mapper(record)

@@ -1,0 +1,223 @@
+"""Every detection config: it loads, says what its recipe says, and its model takes a training step and infers."""
+
+from backbones.registry import spec_of_builder
+from backbones.vgg import VGGSpec
+from detection.data.loader import check_loader
+from detection.inference.modes import check_testing
+from detection.phases import check_stages, stage_config
+
+import pytest
+import torch
+from detection_configs import FOLDER, load_config
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+
+NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
+LEAVES = sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("faster_rcnn_*.yaml"))
+LEAVES += [f"paper/wrn/multipathnet_wrn34_2_{k}.yaml" for k in ("coco", "attractionet")]
+LEAVES += sorted(str(p.relative_to(FOLDER)) for p in (FOLDER / "bccd").rglob("*_*.yaml"))
+
+
+def test_each_network_has_its_three_families():
+    expected = {f"faster_rcnn_{n}{k}{s}" for n in NETWORKS for k in ("", "_fpn") for s in ("", "_3x")}
+    expected |= {"faster_rcnn_vgg16", "faster_rcnn_vgg16_3x", "faster_rcnn_resnet18", "faster_rcnn_resnet18_fpn"}
+    expected |= {f"faster_rcnn_resnet50_fpn_scratch_{norm}" for norm in ("gn", "syncbn")}
+    expected |= {f"voc/faster_rcnn_{n}{k}_voc{y}" for n in NETWORKS for k in ("", "_fpn") for y in ("07", "12")}
+    expected |= {f"voc/faster_rcnn_vgg16_voc{y}" for y in ("07", "12")}
+    expected |= {f"paper/resnet/faster_rcnn_{n}_voc{y}" for n in (*NETWORKS, "vgg16") for y in ("07", "12")}
+    expected |= {f"paper/resnet/faster_rcnn_{n}_coco" for n in ("vgg16", "resnet101")}
+    expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in ("refined", "context", "multiscale")}
+    expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in (*NETWORKS, "vgg16")}
+    expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
+    expected |= {f"bccd/ablation/{k}_resnet18" for k in ("baseline", "context", "locnet", "multipath")}
+    expected |= {"bccd/ablation/multipath_one_iou_resnet18", "paper/wrn/multipathnet_wrn34_2_coco"}
+    expected |= {"paper/wrn/multipathnet_wrn34_2_attractionet"}
+    expected |= {"demo/faster_rcnn_resnet18_fpn"}
+    assert {name.removesuffix(".yaml") for name in LEAVES} == expected
+
+
+def test_the_readme_names_every_folder_and_recipe():
+    text = (FOLDER / "README.md").read_text()
+    for name in ("paper/resnet/", "paper/resnext/", "paper/wrn/", "voc/", "bccd/", "demo/"):
+        assert f"`{name}" in text, name
+    for path in (FOLDER / "recipes").glob("*.yaml"):
+        assert f"recipes/{path.name}" in text, path
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_it_loads_and_writes_to_a_folder_of_its_own(name):
+    cfg = load_config(name)
+    spec_of_builder(cfg.MODEL.BACKBONE.NAME)
+    check_stages(cfg)
+    check_testing(cfg)
+    check_loader(cfg, eval_only=False)
+    folders = [load_config(other).OUTPUT_DIR for other in LEAVES if not other.startswith("demo")]
+    assert name.startswith("demo") or folders.count(cfg.OUTPUT_DIR) == 1
+    assert max(cfg.SOLVER.STEPS) < cfg.SOLVER.MAX_ITER or cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"
+
+
+RPN, FAST = "ProposalNetwork", "GeneralizedRCNN"
+COCO14 = ("coco_2014_train", "coco_2014_valminusminival")
+# Config: training data, test data, and for each stage (or the one run) the kind of network, images, learning rate,
+# steps, iterations.
+RECIPES = {
+    "faster_rcnn_wrn34_2.yaml": (("coco_2017_train",), "coco_2017_val", [(FAST, 16, 0.02, (60000, 80000), 90000)]),
+    "faster_rcnn_wrn34_2_fpn_3x.yaml": (
+        ("coco_2017_train",),
+        "coco_2017_val",
+        [(FAST, 16, 0.02, (210000, 250000), 270000)],
+    ),
+    "voc/faster_rcnn_resnet50_voc07.yaml": (
+        ("voc_2007_trainval", "voc_2012_trainval"),
+        "voc_2007_test",
+        [(FAST, 16, 0.02, (12000, 16000), 18000)],
+    ),
+    "voc/faster_rcnn_resnet50_fpn_voc12.yaml": (
+        ("voc_2007_trainval", "voc_2007_test", "voc_2012_trainval"),
+        "voc_2012_test",
+        [(FAST, 16, 0.02, (12000, 16000), 18000)],
+    ),
+    "paper/resnext/faster_rcnn_resnext101_32x4d_coco.yaml": (
+        COCO14,
+        "coco_2014_minival",
+        [(RPN, 16, 0.02, (120000,), 180000), (FAST, 8, 0.005, (120000,), 180000)],
+    ),
+    "paper/resnet/faster_rcnn_resnet101_coco.yaml": (
+        ("coco_2014_train",),
+        "coco_2014_val",
+        [(RPN, 8, 0.001, (240000,), 320000), (FAST, 16, 0.001, (240000,), 320000)] * 2,
+    ),
+    "paper/resnet/faster_rcnn_vgg16_voc07.yaml": (
+        ("voc_2007_trainval", "voc_2012_trainval"),
+        "voc_2007_test",
+        [(RPN, 1, 0.001, (60000,), 80000), (FAST, 2, 0.001, (60000,), 80000)] * 2,
+    ),
+    "paper/wrn/multipathnet_wrn34_2_coco.yaml": (
+        COCO14,
+        "coco_2014_minival",
+        [(FAST, 4, 0.001, (280000,), 320000)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_schedules_are_the_papers(name):
+    train, test, runs = RECIPES[name]
+    cfg = load_config(name)
+    assert train == cfg.DATASETS.TRAIN and (test,) == cfg.DATASETS.TEST
+    stages = [stage_config(cfg, stage) for stage in cfg.STAGES] or [cfg]
+    found = [
+        (c.MODEL.META_ARCHITECTURE, c.SOLVER.IMS_PER_BATCH, c.SOLVER.BASE_LR, c.SOLVER.STEPS, c.SOLVER.MAX_ITER)
+        for c in stages
+    ]
+    assert found == runs
+
+
+# What the papers leave to py-faster-rcnn.
+PY_FASTER_RCNN = {
+    "INPUT.MIN_SIZE_TRAIN": (600,),
+    "INPUT.MAX_SIZE_TRAIN": 1000,
+    "INPUT.MIN_SIZE_TEST": 600,
+    "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 16,
+    "MODEL.RPN.BOUNDARY_THRESH": 0,
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 256,
+    "MODEL.RPN.IOU_THRESHOLDS": [0.3, 0.7],
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 300,
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN": 2000,
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST": 300,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 64,
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.25,
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.3,
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIPool",
+    "SOLVER.WEIGHT_DECAY": 0.0005,
+    "SOLVER.WARMUP_ITERS": 0,
+}
+VOC_ANCHORS, COCO_ANCHORS = [[128, 256, 512]], [[64, 128, 256, 512]]
+
+
+@pytest.mark.parametrize(
+    ("name", "anchors", "images", "difficult"),
+    [
+        ("resnet/faster_rcnn_resnet101_coco", COCO_ANCHORS, 82081, True),
+        ("resnet/faster_rcnn_vgg16_voc07", VOC_ANCHORS, 16551, False),
+        ("resnet/faster_rcnn_resnet101_voc12", VOC_ANCHORS, 21503, False),
+        ("resnext/faster_rcnn_resnext50_32x4d_coco", COCO_ANCHORS, 117266, True),
+    ],
+)
+def test_what_papers_leave_open_is_py_faster_rcnns(name, anchors, images, difficult):
+    cfg = load_config(f"paper/{name}.yaml")
+    for key, value in PY_FASTER_RCNN.items():
+        found = cfg
+        for part in key.split("."):
+            found = found[part]
+        assert found == value, key
+    assert anchors == cfg.MODEL.ANCHOR_GENERATOR.SIZES
+    assert images == cfg.DATASETS.SCHEDULE_IMAGES and difficult == cfg.DATASETS.TRAIN_ON_DIFFICULT
+
+
+def test_multipathnets_settings_are_its_codes():
+    cfg = load_config("paper/wrn/multipathnet_wrn34_2_attractionet.yaml")
+    heads, box = cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
+    assert (box.POOLER_TYPE, box.POOLER_RESOLUTION, box.CONV_DIM, box.FC_DIM) == ("ROIPool", 7, 512, 4096)
+    assert (heads.BATCH_SIZE_PER_IMAGE, heads.IOU_THRESHOLDS, heads.IOU_LABELS) == (64, [0.1, 0.5], [-1, 0, 1])
+    assert cfg.MODEL.LOAD_PROPOSALS and cfg.DATASETS.TEST == ("coco_2017_test-dev",)
+    assert len(cfg.DATASETS.PROPOSAL_FILES_TRAIN) == len(cfg.DATASETS.TRAIN) == 2
+
+
+def test_the_four_steps_share_a_frozen_backbone():
+    cfg = load_config("paper/resnet/faster_rcnn_resnet101_coco.yaml", "OUTPUT_DIR", "out")
+    one, two, three, four = (stage_config(cfg, stage) for stage in cfg.STAGES)
+    assert [c.MODEL.BACKBONE.FREEZE_AT for c in (one, two, three, four)] == [2, 2, 5, 5]
+    assert three.MODEL.WEIGHTS == four.MODEL.WEIGHTS == "out/fast_rcnn/model_final.pth" and not one.MODEL.WEIGHTS
+    assert two.DATASETS.PROPOSAL_FILES_TRAIN == ("out/rpn/proposals/coco_2014_train.pth",)
+    assert four.DATASETS.PROPOSAL_FILES_TEST == ("out/rpn_shared/proposals/coco_2014_val.pth",)
+    two.defrost()
+    assert stage_config(cfg, cfg.STAGES[0], ["SOLVER.IMS_PER_BATCH"]).SOLVER.IMS_PER_BATCH == 16  # the user's stays
+
+
+def models():
+    """A config for each model that differs from all before, and for each recipe's stages, whatever the network."""
+    seen = set()
+    for name in LEAVES:
+        cfg = load_config(name)
+        stages = [None, *(cfg.STAGES if "resnet50_" in name else [])]
+        for stage in stages:
+            key = str((stage_config(cfg, stage) if stage else cfg).MODEL) + str(cfg.TEST.REGION_SCALES)
+            if key not in seen:
+                seen.add(key)
+                yield pytest.param(name, stage, id=name.removesuffix(".yaml") + (f":{stage['name']}" if stage else ""))
+
+
+@pytest.mark.parametrize(("name", "stage"), list(models()))
+def test_its_model_takes_a_step_and_infers(name, stage):
+    cfg = load_config(name, "MODEL.ROI_HEADS.NUM_CLASSES", 4, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 4)
+    cfg.merge_from_list(["MODEL.ROI_BOX_HEAD.FC_DIM", 64, "MODEL.ROI_LOC_HEAD.CONV_DIM", 64])
+    cfg = stage_config(cfg, stage) if stage else cfg
+    cfg.defrost()
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 4
+    if cfg.MODEL.RESNETS.NORM == "SyncBN":  # which knows GPUs only
+        cfg.MODEL.RESNETS.NORM = cfg.MODEL.FPN.NORM = cfg.MODEL.ROI_BOX_HEAD.NORM = "BN"
+    model = build_model(cfg)
+    image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
+    entry = {"image": image, "instances": Instances((64, 64)), "proposals": Instances((64, 64))}
+    entry["instances"].gt_boxes = Boxes(torch.tensor([[4.0, 4.0, 40.0, 50.0]]))
+    entry["instances"].gt_classes = torch.tensor([3])
+    entry["proposals"].proposal_boxes = Boxes(torch.tensor([[6.0, 2.0, 42.0, 50.0], [20.0, 20.0, 60.0, 60.0]]))
+    entry["proposals"].objectness_logits = torch.tensor([1.0, 0.0])
+    losses = model([entry])
+    assert losses and all(torch.isfinite(v) for v in losses.values())
+    sum(losses.values()).backward()
+    spec, frozen = spec_of_builder(cfg.MODEL.BACKBONE.NAME), cfg.MODEL.BACKBONE.FREEZE_AT
+    backbone = getattr(model.backbone, "bottom_up", model.backbone)
+    last = [p for p in backbone.parameters() if p.dim() == 4][-1]
+    assert (last.grad is None) == (frozen == 5)
+    if not isinstance(spec, VGGSpec) and hasattr(getattr(model, "roi_heads", None), "res5"):
+        stage5 = model.roi_heads.res5
+        assert stage5[0].conv1.weight.grad is not None
+        assert len(stage5) == spec.depths[-1] and len(stage5[0].layers) == len(spec.kernels)
+    model.eval()
+    with torch.no_grad():
+        (found,) = model([entry])
+    assert ("proposals" if cfg.MODEL.META_ARCHITECTURE == RPN else "instances") in found
