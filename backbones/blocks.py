@@ -7,17 +7,15 @@ Shapes: N images, C channels, H x W pixels; s is the stride of a block. Paramete
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from backbones.interface import Norm
 from backbones.spec import ArchSpec
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-
-Norm = Callable[[int], nn.Module]
-"""Makes the normalisation of that many channels, e.g. `nn.BatchNorm2d`."""
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 
 from backbones.errors import InputError
-from backbones.spec import ArchSpec, Figure
+from backbones.interface import NetworkSpec, PublishedValue
+from backbones.resnet import ResidualNet
+from backbones.spec import ArchSpec
 from backbones.vgg import VGGSpec
 from backbones.wide import CIFAR_WRN, parse_cifar_wrn
 
@@ -17,47 +19,78 @@ D18, D34, D50, D101 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3)
 D152, D200 = (3, 8, 36, 3), (3, 24, 36, 3)
 
 
-def _params(value: str, source: str, differs: str = "") -> Figure:
-    return Figure("params", value, source, differs)
+def _params(value: str, source: str, differs: str = "") -> PublishedValue:
+    return PublishedValue("params", value, source, differs)
 
 
-def _weights(value: str, source: str) -> Figure:
+def _weights(value: str, source: str) -> PublishedValue:
     """Where a paper counts convolutions and classifier only."""
-    return Figure("weights", value, source)
+    return PublishedValue("weights", value, source)
 
 
-def _flops(value: str, source: str, differs: str = "") -> Figure:
-    return Figure("flops", value, source, differs)
+def _flops(value: str, source: str, differs: str = "") -> PublishedValue:
+    return PublishedValue("flops", value, source, differs)
 
 
-def _basic(name: str, depths, *figures: Figure, width: float = 1, **fields) -> ArchSpec:
+def _basic(name: str, depths, *published: PublishedValue, width: float = 1, **fields) -> ArchSpec:
     """Basic blocks at `width` times ResNet's channels (Wide ResNet, Table 7)."""
     widths = tuple(round(width * c) for c in (64, 128, 256, 512))
-    return ArchSpec(name, BASIC, depths, widths, widths, figures=figures, **fields)
+    return ArchSpec(name, BASIC, depths, widths, widths, published=published, network=ResidualNet, **fields)
 
 
-def _bottleneck(name: str, depths, *figures: Figure, cardinality: int = 1, d: int = 64, **fields) -> ArchSpec:
+def _bottleneck(name: str, depths, *published: PublishedValue, cardinality: int = 1, d: int = 64, **fields) -> ArchSpec:
     """Bottlenecks of 256 to 2048 outputs, `cardinality` x `d` channels wide in res2 (ResNeXt, Table 2)."""
     inner = tuple(cardinality * d * m for m in (1, 2, 4, 8))
-    return ArchSpec(name, BOTTLENECK, depths, (256, 512, 1024, 2048), inner, cardinality, figures=figures, **fields)
+    return ArchSpec(
+        name,
+        BOTTLENECK,
+        depths,
+        (256, 512, 1024, 2048),
+        inner,
+        cardinality,
+        published=published,
+        network=ResidualNet,
+        **fields,
+    )
 
 
-def _cifar(name: str, depth: int, *figures: Figure, kernels=BASIC, **fields) -> ArchSpec:
+def _cifar(name: str, depth: int, *published: PublishedValue, kernels=BASIC, **fields) -> ArchSpec:
     """Basic blocks of 16, 32 and 64 channels, or bottlenecks around them, in three stages."""
     blocks = (depth - 2) // (3 * len(kernels))
     inner = (16, 32, 64)
     widths = inner if kernels == BASIC else tuple(4 * c for c in inner)
-    return ArchSpec(name, kernels, (blocks,) * 3, widths, inner, stem="cifar", stem_width=16, figures=figures, **fields)
+    return ArchSpec(
+        name,
+        kernels,
+        (blocks,) * 3,
+        widths,
+        inner,
+        stem="cifar",
+        stem_width=16,
+        published=published,
+        network=ResidualNet,
+        **fields,
+    )
 
 
-def _cifar_resnext(name: str, cardinality: int, *figures: Figure) -> ArchSpec:
+def _cifar_resnext(name: str, cardinality: int, *published: PublishedValue) -> ArchSpec:
     """Three stages of three bottlenecks, 64 channels wide in each path of res2 (ResNeXt, section 6.2)."""
     inner = tuple(cardinality * d for d in (64, 128, 256))
-    return ArchSpec(name, BOTTLENECK, (3, 3, 3), (256, 512, 1024), inner, cardinality, stem="cifar", figures=figures)
+    return ArchSpec(
+        name,
+        BOTTLENECK,
+        (3, 3, 3),
+        (256, 512, 1024),
+        inner,
+        cardinality,
+        stem="cifar",
+        published=published,
+        network=ResidualNet,
+    )
 
 
-def _cifar_wrn(name: str, *figures: Figure) -> ArchSpec:
-    return parse_cifar_wrn(name, figures)
+def _cifar_wrn(name: str, *published: PublishedValue) -> ArchSpec:
+    return parse_cifar_wrn(name, published)
 
 
 R1, R6 = "ResNet, Table 1", "ResNet, Table 6"
@@ -196,10 +229,10 @@ _VGG = (
     VGGSpec("vgg19", (_flops("19.6", "ResNet, section 3.3"),)),
 )
 
-CATALOGUE: dict[str, ArchSpec | VGGSpec] = {row.name: row for row in (*_IMAGENET, *_CIFAR, *_VGG)}
+CATALOGUE: dict[str, NetworkSpec] = {row.name: row for row in (*_IMAGENET, *_CIFAR, *_VGG)}
 
 
-def get_spec(name: str) -> ArchSpec | VGGSpec:
+def get_spec(name: str) -> NetworkSpec:
     """The catalogue's row of that name, or the Wide ResNet that the name describes (backbones/wide.py).
 
     Raises:

@@ -10,9 +10,7 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backbones.networks import build_network
-from backbones.spec import ArchSpec, Figure
-from backbones.vgg import VGGSpec
+from backbones.interface import NetworkSpec, PublishedValue
 
 import torch
 from tabulate import tabulate
@@ -34,10 +32,10 @@ class Complexity:
 
 
 @functools.cache
-def measure(spec: ArchSpec | VGGSpec) -> Complexity:
+def measure(spec: NetworkSpec) -> Complexity:
     """Sizes for one image of the papers' size, with the papers' number of classes."""
     with torch.device("meta"):
-        network = build_network(spec, spec.num_classes).eval()
+        network = spec.build(spec.num_classes).eval()
         image = torch.empty(1, 3, spec.input_size, spec.input_size)
     outputs = []
     for module in network.modules():
@@ -51,16 +49,16 @@ def measure(spec: ArchSpec | VGGSpec) -> Complexity:
     return Complexity(params / 1e6, (params - norms) / 1e6, counter.get_total_flops() / 2e9, sum(outputs) / 1e6)
 
 
-def agrees(figure: Figure, size: Complexity) -> bool:
+def agrees(published: PublishedValue, size: Complexity) -> bool:
     """Whether a size is the paper's: parameters to the digits printed, FLOPs within FLOPS_TOLERANCE."""
-    ours, printed = getattr(size, figure.quantity), float(figure.value)
-    if figure.quantity == "flops":
+    ours, printed = getattr(size, published.quantity), float(published.value)
+    if published.quantity == "flops":
         return abs(ours / printed - 1) <= FLOPS_TOLERANCE
-    digits = len(figure.value.partition(".")[2])
+    digits = len(published.value.partition(".")[2])
     return round(ours, digits) == printed
 
 
-def table(specs: Iterable[ArchSpec | VGGSpec], tablefmt: str = "simple") -> str:
+def table(specs: Iterable[NetworkSpec], tablefmt: str = "simple") -> str:
     """One line a network, one more for each further figure of a paper.
 
     Args:
@@ -71,16 +69,15 @@ def table(specs: Iterable[ArchSpec | VGGSpec], tablefmt: str = "simple") -> str:
     lines = []
     for spec in specs:
         size = measure(spec)
-        blocks = f"{spec.block} x {', '.join(map(str, spec.depths))}" if isinstance(spec, ArchSpec) else ""
-        sizes = [spec.name, blocks, f"{size.params:.2f}", f"{size.flops:.3g}", f"{size.activations:.2f}"]
-        for figure in spec.figures or [None]:
-            lines.append(sizes + ([""] * 3 if figure is None else _compared(figure, size)))
+        sizes = [spec.name, spec.summary, f"{size.params:.2f}", f"{size.flops:.3g}", f"{size.activations:.2f}"]
+        for value in spec.published or [None]:
+            lines.append(sizes + ([""] * 3 if value is None else _compared(value, size)))
             sizes = [""] * 5
     return tabulate(lines, columns, tablefmt, disable_numparse=True, colalign=("left", "left", *["right"] * 5, "left"))
 
 
-def _compared(figure: Figure, size: Complexity) -> list[str]:
-    difference = getattr(size, figure.quantity) / float(figure.value) - 1
-    unit = "G flops" if figure.quantity == "flops" else f"M {figure.quantity}"
-    remark = f": not this network's, {figure.differs}" if figure.differs else ""
-    return [f"{figure.value} {unit}", f"{100 * difference:+.1f} %", figure.source + remark]
+def _compared(published: PublishedValue, size: Complexity) -> list[str]:
+    difference = getattr(size, published.quantity) / float(published.value) - 1
+    unit = "G flops" if published.quantity == "flops" else f"M {published.quantity}"
+    remark = f": not this network's, {published.differs}" if published.differs else ""
+    return [f"{published.value} {unit}", f"{100 * difference:+.1f} %", published.source + remark]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from backbones.blocks import Block, Norm, PreActBlock, conv
+from backbones.blocks import Block, PreActBlock, conv
 from backbones.forms import ConcatenatedBlock, SummedBlock
+from backbones.interface import FeatureNetwork, Norm
 from backbones.spec import FEATURES, STAGES, ArchSpec
 
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def _block_class(spec: ArchSpec) -> type[Block]:
     return {"a": SummedBlock, "b": ConcatenatedBlock, "c": Block}[spec.form]
 
 
-class ResidualNet(nn.Module):
+class ResidualNet(FeatureNetwork):
     """A network of the catalogue, with torchvision's parameter names.
 
     Args:
@@ -87,9 +88,15 @@ class ResidualNet(nn.Module):
             if isinstance(block, Block):
                 block.checkpointed = checkpoint_activations
 
+    build_stage = staticmethod(build_stage)
+
+    @property
+    def feature_groups(self) -> dict[str, tuple[str, ...]]:
+        return {"stem": ("conv1", "bn1")} | {stage: (LAYER_OF_STAGE[stage],) for stage in self.stage_names}
+
     @property
     def feature_info(self) -> list[dict]:
-        """Channels, stride and module of every map of `features`, as timm's `feature_info` lists them."""
+        """Channels, stride and module of every map of `feature_maps`, as timm's `feature_info` lists them."""
         module = {"stem": "maxpool"} | LAYER_OF_STAGE
         return [
             {
@@ -101,7 +108,7 @@ class ResidualNet(nn.Module):
             for name in ("stem", *self.stage_names)
         ]
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {"stem": …, "res2": …, … "res5": (N, C, H/32, W/32)}, as `feature_info` declares them.
 
         H/s is rounded up. A CIFAR network ends with "res4" at stride 4.
@@ -114,7 +121,7 @@ class ResidualNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes) logits."""
-        return self.fc(self.features(x)[self.stage_names[-1]].mean(dim=(2, 3)))
+        return self.fc(self.feature_maps(x)[self.stage_names[-1]].mean(dim=(2, 3)))
 
 
 def init_weights(module: nn.Module, *, zero_init_residual: bool = False) -> None:

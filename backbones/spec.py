@@ -7,8 +7,12 @@ groups, over which shortcuts. backbones/catalogue.py has the rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from backbones.interface import FeatureNetwork, NetworkSpec, Norm, PublishedValue
+
+from torch import nn
 
 Form = Literal["a", "b", "c"]
 
@@ -17,26 +21,8 @@ FEATURES = ("stem", *STAGES)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A size that a paper prints for a network.
-
-    Attributes:
-        quantity: "params" and "weights" (params without those of norms) in millions, "flops" (multiply-adds of
-            convolutions and classifier for one image of the papers' size) in billions.
-        value: as printed, so that it tells its precision.
-        source: where it stands.
-        differs: why the figure cannot be right for the network as the paper describes it; empty where it is.
-    """
-
-    quantity: Literal["params", "weights", "flops"]
-    value: str
-    source: str
-    differs: str = ""
-
-
-@dataclass(frozen=True)
-class ArchSpec:
-    """A residual network.
+class ArchSpec(NetworkSpec):
+    """A residual network; `NetworkSpec` has the attributes that all kinds share.
 
     Attributes:
         name: the catalogue's name for it, e.g. `resnext50_32x4d`.
@@ -56,8 +42,6 @@ class ArchSpec:
         dropout: probability of dropping a value between the convolutions of a block (Wide ResNet, Fig. 1d).
         stem: "imagenet" (7x7 at stride 2, 3x3 max pooling at stride 2) or "cifar" (3x3).
         stem_width: output channels of the stem.
-        figures: what the papers print.
-        timm: the name of the same network in timm, and in torchvision where that has it.
     """
 
     name: str
@@ -73,8 +57,14 @@ class ArchSpec:
     dropout: float = 0.0
     stem: Literal["imagenet", "cifar"] = "imagenet"
     stem_width: int = 64
-    figures: tuple[Figure, ...] = ()
+    published: tuple[PublishedValue, ...] = ()
     timm: str = ""
+    network: type[FeatureNetwork] = field(kw_only=True)
+
+    last_layer: ClassVar[str] = "fc"
+    classifier_prefix: ClassVar[str] = "fc."
+    region_layers: ClassVar[dict[str, str]] = {"layer4.": "roi_heads.res5."}
+    fully_convolutional: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.form != "c" and (self.kernels != (1, 3, 1) or self.preact or self.stride_in_first or self.dropout):
@@ -84,6 +74,28 @@ class ArchSpec:
     def block(self) -> str:
         """The block as Wide ResNet writes it (section 2.1), e.g. "B(3,3)"."""
         return f"B({','.join(map(str, self.kernels))})"
+
+    @property
+    def summary(self) -> str:
+        """Block and depths in short, e.g. "B(3,3) x 3, 4, 6, 3"."""
+        return f"{self.block} x {', '.join(map(str, self.depths))}"
+
+    @property
+    def num_blocks(self) -> int:
+        return sum(self.depths)
+
+    @property
+    def variant(self) -> tuple:
+        return self.shortcut, self.stride_in_first
+
+    @property
+    def norm_follows_convolutions(self) -> bool:
+        return not self.preact
+
+    @property
+    def in_detectron2(self) -> bool:
+        """detectron2's ResNet takes basic blocks and bottlenecks with projections, behind a 7x7 stem."""
+        return self.shortcut == "B" and self.stem == "imagenet" and not self.preact
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -110,3 +122,6 @@ class ArchSpec:
     def input_size(self) -> int:
         """Side of the images it is trained on in the papers, in pixels."""
         return 224 if self.stem == "imagenet" else 32
+
+    def build_region_stage(self, norm: Norm) -> nn.Module:
+        return self.network.build_stage(self, self.stages[-1], norm)

@@ -13,13 +13,15 @@ from __future__ import annotations
 import re
 
 from backbones.errors import InputError
-from backbones.spec import ArchSpec, Figure
+from backbones.interface import PublishedValue
+from backbones.resnet import ResidualNet
+from backbones.spec import ArchSpec
 
 CIFAR_WRN = "cifar_wrn"
 _NAME = re.compile(CIFAR_WRN + r"(\d+)_(\d+)(?:_b([13]+))?(?:_d(0?\.\d{1,4}))?")
 
 
-def parse_cifar_wrn(name: str, figures: tuple[Figure, ...] = ()) -> ArchSpec:
+def parse_cifar_wrn(name: str, published: tuple[PublishedValue, ...] = ()) -> ArchSpec:
     """The network of that name. Its spec has the shortest form of the name.
 
     Raises:
@@ -48,7 +50,8 @@ def parse_cifar_wrn(name: str, figures: tuple[Figure, ...] = ()) -> ArchSpec:
         dropout=dropout,
         stem="cifar",
         stem_width=16,
-        figures=figures,
+        published=published,
+        network=ResidualNet,
     )
     if rest or blocks < 1:
         below = max(depth - 4, step) // step * step + 4

@@ -16,7 +16,7 @@ from detection.data.coco import coco_truth
 from detection.evaluation.coco import coco_stats
 from detection.inference.tiles import TiledDetector
 from detection.prepare import prepare
-from residet.launch import merge_config
+from residet.config import merge_config
 
 import numpy as np
 import torch
@@ -93,9 +93,9 @@ def main():
     cfg = default_config()
     merge_config(cfg, args.config_file, ["MODEL.WEIGHTS", args.weights, "MODEL.DEVICE", "cpu"])
     cfg.DATASETS.TEST = (args.data,)
-    prepare(cfg, eval_only=True)
+    plan = prepare(cfg, eval_only=True)
     model = build_model(cfg).eval()
-    load_detector(cfg, model, for_training=False)
+    load_detector(cfg, model, plan.weights, for_training=False)
     large = list(mosaics(DatasetCatalog.get(args.data), args.side, cfg.INPUT.FORMAT))
     records = [record for _, record in large]
     tile = records[0]["height"] // args.side

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backbones.weights.read import IMAGENET_MEAN, IMAGENET_STD
-from residet.trainer import add_engine_config
+from residet.config import add_engine_config
 
 from detectron2.config import CfgNode, get_cfg
 

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 
-class ErrorEvaluator(DatasetEvaluator):
+class TopKErrorEvaluator(DatasetEvaluator):
     """Share of images, in %, whose class is not the first, or not among the first five, of the prediction.
 
     With fewer than six classes top-5 error is 0 by definition and left out.

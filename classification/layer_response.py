@@ -80,7 +80,7 @@ def layer_responses(network: ResidualNet, images: Iterable[Tensor]) -> dict[str,
     network.eval()
     try:
         for batch in images:
-            network.features(batch)
+            network.feature_maps(batch)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,85 +1,117 @@
-"""What is checked before a run starts, and what follows from the data and the checkpoint."""
+"""cfg -> the plan of a pretraining run. What can be refused is refused, in order of what the refusal costs to find."""
 
 from __future__ import annotations
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from backbones.spec import ArchSpec
-from backbones.weights.read import Weights, read_weights, take_preprocessing
-from classification.data.datasets import open_split
-from classification.data.loaders import class_names, prepare_normalisation
+from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
+from classification.data.datasets import class_names, open_split
+from classification.data.loaders import resolve_normalisation
+from classification.data.normalise import KINDS
 from classification.data.transforms import check_transforms
-from classification.schedule import PLATEAU, set_iterations
+from classification.schedule import PLATEAU, resolve_schedule
 from classification.trainer import NORMS, ClassificationTrainer
-from residet.checkpointer import check_same_run, last_checkpoint
-from residet.trainer import check_engine
+from residet.config import check_engine, resolve_engine
+from residet.plan import RunPlan, check_same_run, plan_start
 
 from detectron2.config import CfgNode
 
 
-def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> list[str]:
-    """Checks what comes from outside before a run starts, and fills what follows from it into cfg.
+def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> RunPlan:
+    """Checks keys, then weights, then data, and fills into cfg what follows from them. Freezes cfg.
+
+    Args:
+        cfg: the config, with the user's overrides.
+        eval_only: the run only evaluates MODEL.WEIGHTS.
+        resume: the run goes on from the last checkpoint in OUTPUT_DIR.
 
     Returns:
-        lines on what was changed, for the log.
+        the plan that `classification.trainer.train` and `evaluate` take.
 
     Raises:
-        InputError: arch, data, weights or a key cannot be used; the message says what and how to mend it.
+        InputError: a key, the weights or the data cannot be used; the message says what and how to mend it.
     """
     c = cfg.CLASSIFICATION
-    c.ARCH = get_spec(c.ARCH).name
-    lines = check_engine(cfg)
+    check_engine(cfg)
     check_transforms(cfg)
-    _check_options(cfg)
+    check_options(cfg)
     if eval_only and not cfg.MODEL.WEIGHTS:
         raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
-    source = last_checkpoint(cfg) if resume else cfg.MODEL.WEIGHTS
-    weights = read_weights(source) if source else None
-    c.CLASSES = ()  # a config that a run has left names those of its data
+    plan = plan_start(cfg, resume)
+    if plan.weights:
+        check_weights(cfg, plan.weights)
+        if warning := variant_warning(plan.weights, c.ARCH):
+            plan.lines.append(warning)
+
+    plan.lines += resolve_engine(cfg)
+    c.ARCH = get_spec(c.ARCH).name
+    c.CLASSES = ()  # a config that a run has left names the classes of its data
     c.CLASSES = class_names(cfg, eval_only=eval_only)
-    if weights:
-        take_preprocessing(cfg, weights)
-        if cfg.INPUT.FORMAT != "RGB":
-            raise InputError(f"INPUT.FORMAT: pretraining reads RGB, here it is {cfg.INPUT.FORMAT}; use weights for RGB")
+    splits = {split: open_split(cfg, split) for split in (("val",) if eval_only else ("train", "val"))}
+    counts = ", ".join(f"{len(images)} images to {_PURPOSES[split]}" for split, images in splits.items())
+    plan.lines.append(f"data: {counts}, of {len(c.CLASSES)} classes")
+    if plan.weights:
+        resolve_preprocessing(cfg, plan.weights)
         if eval_only:
-            _take_classes(cfg, weights)
+            _resolve_classes(cfg, plan.weights)
     if not eval_only:
-        set_iterations(cfg, len(open_split(cfg, "train")))
-    prepare_normalisation(cfg, weights)
+        resolve_schedule(cfg, len(splits["train"]))
+    resolve_normalisation(cfg, plan.weights)
     if resume:
-        check_same_run(cfg, ClassificationTrainer.metadata(cfg))
-    return lines
+        check_same_run(plan, ClassificationTrainer.metadata(cfg))
+    cfg.freeze()
+    return plan
 
 
-def _check_options(cfg: CfgNode) -> None:
-    """Raises InputError where options do not go together."""
+_PURPOSES = {"train": "train on", "val": "test on"}
+
+
+def check_options(cfg: CfgNode) -> None:
+    """Raises InputError where a key has a value that does not exist, or options do not go together."""
     c = cfg.CLASSIFICATION
+    spec = get_spec(c.ARCH)
+    if cfg.INPUT.FORMAT != "RGB":
+        raise InputError(f"INPUT.FORMAT: pretraining reads RGB, not {cfg.INPUT.FORMAT}")
     if c.NORM not in NORMS:
         raise InputError(f"CLASSIFICATION.NORM: {c.NORM!r} is none of {', '.join(NORMS)}")
     if c.NORM == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
         raise InputError("CLASSIFICATION.NORM: SyncBN needs GPUs; on CPUs take naiveSyncBN")
     if c.NORM == "naiveSyncBN" and cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "bfloat16":
         raise InputError("CLASSIFICATION.NORM: naiveSyncBN loses its variance in bfloat16; take float16 or SyncBN")
+    if c.NORMALISE not in KINDS:
+        raise InputError(f"CLASSIFICATION.NORMALISE: {c.NORMALISE!r} is none of {', '.join(KINDS)}")
     if c.COMPILE and c.CHECKPOINT_ACTIVATIONS:
         raise InputError("CLASSIFICATION.COMPILE: does not go with CHECKPOINT_ACTIVATIONS; choose one")
     if cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU and (
         c.WARMUP_UNTIL_ERROR or c.WARMUP_EPOCHS or cfg.SOLVER.WARMUP_ITERS or c.PLATEAU_PATIENCE < 1
     ):
         raise InputError(f"SOLVER.LR_SCHEDULER_NAME: {PLATEAU} has no warm-up, and a PLATEAU_PATIENCE of 1 or more")
-    if c.TEST.VIEWS == "dense" and not isinstance(get_spec(c.ARCH), ArchSpec):
+    if c.TEST.VIEWS == "dense" and not spec.fully_convolutional:
         raise InputError(f"CLASSIFICATION.TEST.VIEWS: {c.ARCH} has no fully convolutional form here; use crop")
 
 
-def _take_classes(cfg: CfgNode, weights: Weights) -> None:
-    """Labels by the checkpoint's classes; the data may have a part of them."""
-    found = tuple(cfg.CLASSIFICATION.CLASSES)
-    if weights.classes in (None, found):
+def check_weights(cfg: CfgNode, weights: Weights) -> None:
+    """Raises InputError if the file is of a detector, of another network, or was trained on pixels other than RGB."""
+    if weights.task == "detection":
+        raise InputError(f"{weights.path}: holds a detector, pretraining takes a classifier")
+    check_arch(weights, cfg.CLASSIFICATION.ARCH)
+    if weights.channel_order not in (None, "RGB"):
+        raise InputError(
+            f"INPUT.FORMAT: pretraining reads RGB, {weights.path} was trained on {weights.channel_order}; use weights "
+            "for RGB"
+        )
+
+
+def _resolve_classes(cfg: CfgNode, weights: Weights) -> None:
+    """Takes the checkpoint's classes for CLASSES. The data may have a part of them."""
+    of_data = tuple(cfg.CLASSIFICATION.CLASSES)
+    if weights.classes in (None, of_data):
         return
-    unknown = sorted(set(found) - set(weights.classes))
+    unknown = sorted(set(of_data) - set(weights.classes))
     if unknown:
         raise InputError(
             f"{weights.path}: knows {len(weights.classes)} classes, not these {len(unknown)} of the data's "
-            f"{len(found)}: {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}"
+            f"{len(of_data)}: {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}"
         )
     if cfg.CLASSIFICATION.DATASET != "folder":
         raise InputError(f"{weights.path}: its classes are in another order than those of {cfg.CLASSIFICATION.DATASET}")

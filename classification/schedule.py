@@ -15,7 +15,7 @@ log = logging.getLogger("residet")
 PLATEAU = "ReduceLROnPlateau"
 
 
-def set_iterations(cfg: CfgNode, images: int) -> None:
+def resolve_schedule(cfg: CfgNode, images: int) -> None:
     """Fills SOLVER's and TEST's iterations from epochs, for a training set of so many images."""
     per_epoch = max(images // cfg.SOLVER.IMS_PER_BATCH, 1)
     c, solver = cfg.CLASSIFICATION, cfg.SOLVER

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 from pathlib import Path
 
 from backbones.catalogue import get_spec
-from backbones.errors import InputError
-from backbones.networks import build_network
 from backbones.weights.load import load_state
-from backbones.weights.read import check_arch, read_weights
+from backbones.whole_files import write_json
 from classification.curve import draw_curve
 from classification.data.datasets import open_split
 from classification.data.images import LabelledImages
 from classification.data.loaders import build_train_loader, build_val_loader, read_normalisation
 from classification.data.normalise import PixelMean
-from classification.evaluator import ErrorEvaluator
+from classification.evaluator import TopKErrorEvaluator
 from classification.model import Classifier
 from classification.published import compare
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError
 from classification.views import Crops, Dense
 from residet.hooks import PreciseStatistics
+from residet.plan import RunPlan
 from residet.progress import progress
 from residet.trainer import Trainer
 
@@ -49,8 +47,7 @@ class ClassificationTrainer(Trainer):
     def build_model(cls, cfg) -> Classifier:
         c = cfg.CLASSIFICATION
         norm = {} if c.NORM == "BN" else {"norm": NORMS[c.NORM]}
-        network = build_network(
-            get_spec(c.ARCH),
+        network = get_spec(c.ARCH).build(
             len(c.CLASSES),
             zero_init_residual=c.ZERO_INIT_RESIDUAL,
             checkpoint_activations=c.CHECKPOINT_ACTIVATIONS,
@@ -110,7 +107,7 @@ class ClassificationTrainer(Trainer):
     def build_evaluator(cls, cfg, dataset_name):
         images = open_split(cfg, "val")
         present = set(images.labels()) if isinstance(images, LabelledImages) else set()
-        return ErrorEvaluator(present if 0 < len(present) < len(cfg.CLASSIFICATION.CLASSES) else None)
+        return TopKErrorEvaluator(present if 0 < len(present) < len(cfg.CLASSIFICATION.CLASSES) else None)
 
     @classmethod
     def metadata(cls, cfg) -> dict:
@@ -118,8 +115,8 @@ class ClassificationTrainer(Trainer):
         pixels = {"mean": list(cfg.MODEL.PIXEL_MEAN), "std": list(cfg.MODEL.PIXEL_STD)}
         if fitted:
             # What other users of the network can do best: the mean image's mean. Of whitening there is no such thing.
-            about = {"mean": fitted.mean.mean((1, 2)).tolist(), "std": [1.0] * 3}
-            pixels = {"normalisation": fitted.state()} | (about if isinstance(fitted, PixelMean) else {})
+            nearest = {"mean": fitted.mean.mean((1, 2)).tolist(), "std": [1.0] * 3}
+            pixels = {"normalisation": fitted.state()} | (nearest if isinstance(fitted, PixelMean) else {})
         return {
             "task": "classification",
             "arch": cfg.CLASSIFICATION.ARCH,
@@ -131,22 +128,18 @@ class ClassificationTrainer(Trainer):
             "matching_heuristics": True,
         }
 
-    @classmethod
-    def load_weights(cls, cfg, model: nn.Module) -> None:
-        if not cfg.MODEL.WEIGHTS:
+    def load_weights(self, plan: RunPlan) -> None:
+        weights = plan.weights
+        if weights is None:
             return
-        weights = read_weights(cfg.MODEL.WEIGHTS)
-        if weights.task == "detection":
-            raise InputError(f"{weights.path}: holds a detector, pretraining takes a classifier")
-        check_arch(weights, cfg.CLASSIFICATION.ARCH)
-        head = []
-        last = list(model.state_dict())[-2:]  # weight and bias of the layer that makes the logits
-        classes = weights.state[last[0]].shape[0] if last[0] in weights.state else 0
-        names = tuple(cfg.CLASSIFICATION.CLASSES)
-        if classes != len(names) or weights.classes not in (None, names):
-            head = last
-            log.warning("%s: knows %d classes, not the data's %d: new last layer", weights.path, classes, len(names))
-        log.info("loaded %s", load_state(model, weights.state, weights.path, skip=head))
+        model, names = self.checkpointer.model, tuple(self.cfg.CLASSIFICATION.CLASSES)
+        last = get_spec(self.cfg.CLASSIFICATION.ARCH).last_layer
+        layer = [f"{last}.weight", f"{last}.bias"]
+        outputs = len(weights.state[layer[1]]) if layer[1] in weights.state else 0
+        same = outputs == len(names) and weights.classes in (None, names)
+        if not same:
+            log.warning("%s: knows %d classes, not the data's %d: new last layer", weights.path, outputs, len(names))
+        log.info("loaded %s", load_state(model, weights.state, weights.path, skip=() if same else layer))
 
 
 def _build_mix(cfg: CfgNode):
@@ -159,25 +152,25 @@ def _build_mix(cfg: CfgNode):
     return v2.RandomChoice(kinds) if kinds else None
 
 
-def evaluate(cfg: CfgNode) -> dict:
-    """Evaluates cfg.MODEL.WEIGHTS on the val split."""
-    weights = read_weights(cfg.MODEL.WEIGHTS)
+def evaluate(plan: RunPlan) -> dict:
+    """Evaluates the weights of the plan on the val split; see `report`."""
+    cfg, weights = plan.cfg, plan.weights
     model = ClassificationTrainer.build_model(cfg)
-    check_arch(weights, cfg.CLASSIFICATION.ARCH)
     load_state(model, weights.state, weights.path)
+    plan.release()
     return report(cfg, ClassificationTrainer.test(cfg, model))
 
 
-def train(cfg: CfgNode, resume: bool = False) -> dict:
+def train(plan: RunPlan) -> dict | None:
     """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth, results.json and curve.png.
 
     Returns:
-        the errors; empty if SIGTERM stopped the run, and but in the main process.
+        the errors, see `report`; None where SIGTERM stopped the run.
     """
-    trainer = ClassificationTrainer(cfg)
-    trainer.resume_or_load(resume)
+    cfg = plan.cfg
+    trainer = ClassificationTrainer(plan)
     if not trainer.train():
-        return {}
+        return None
     results = report(cfg, trainer.evaluation.results)
     if comm.is_main_process():
         per_epoch = len(open_split(cfg, "train")) / cfg.SOLVER.IMS_PER_BATCH
@@ -188,7 +181,11 @@ def train(cfg: CfgNode, resume: bool = False) -> dict:
 
 
 def report(cfg: CfgNode, results: dict) -> dict:
-    """Prints the errors beside the paper's and writes them to OUTPUT_DIR/results.json."""
+    """Logs the errors beside the paper's and writes them to OUTPUT_DIR/results.json.
+
+    Returns:
+        {"images": number, "top1_error": in %, "top5_error": …} in the main process, {} in others.
+    """
     if not comm.is_main_process():
         return {}
     for name, values in results.items():
@@ -198,7 +195,5 @@ def report(cfg: CfgNode, results: dict) -> dict:
     for line in compare(cfg, results["val"]):
         log.info("%s", line)
     content = results["val"] | ({"ema": results["val_ema"]} if "val_ema" in results else {})
-    partial = Path(cfg.OUTPUT_DIR, "results.json.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(partial.with_suffix(""))
+    write_json(content, Path(cfg.OUTPUT_DIR, "results.json"))
     return results["val"]

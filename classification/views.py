@@ -55,7 +55,7 @@ class Dense:
     def logits(self, network: ResidualNet, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes), the mean over places."""
         last = network.spec.stages[-1]
-        features = network.features(images)[last]
+        features = network.feature_maps(images)[last]
         window = -(-self.size // network.spec.strides[last])
         window = [min(window, side) for side in features.shape[-2:]]
         places = functional.avg_pool2d(features, window, stride=1)

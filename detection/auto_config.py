@@ -1,4 +1,4 @@
-"""A config for COCO or VOC -> one for a set of another size: anchors from its boxes, schedule from its images."""
+"""Fits a config for COCO or VOC to a data set of another size: anchors from its boxes, schedule from its images."""
 
 from __future__ import annotations
 
@@ -18,39 +18,43 @@ _CLOSE = 2**0.5
 _ASPECT_RATIOS = (0.2, 1 / 3, 0.5, 1.0, 2.0, 3.0, 5.0)
 
 
-def adapt(cfg: CfgNode, given: Collection[str], batch: int, *, anchors: bool) -> list[str]:
-    """Scales anchors and schedule to DATASETS.TRAIN, where DATASETS.SCHEDULE_IMAGES says what they are for.
+def resolve_schedule_and_anchors(
+    cfg: CfgNode, overridden_keys: Collection[str], schedule_batch_size: int, *, anchors: bool
+) -> list[str]:
+    """Scales schedule and anchors to DATASETS.TRAIN, where DATASETS.SCHEDULE_IMAGES says what they are meant for.
 
     Args:
         cfg: its training data is registered.
-        given: keys that the user has set; they stay.
-        batch: SOLVER.IMS_PER_BATCH for which the config's iterations are meant.
-        anchors: scale them too; a detector to start from may bring its own.
+        overridden_keys: keys that the user has set; they stay as they are.
+        schedule_batch_size: SOLVER.IMS_PER_BATCH that the config's iterations are meant for.
+        anchors: scale the anchors too; False where a detector to start from brings its own.
 
     Returns:
-        lines that say what was chosen and why.
+        lines for the log that say what was chosen and why.
     """
     records = [r for name in cfg.DATASETS.TRAIN for r in DatasetCatalog.get(name)]
     reference = cfg.DATASETS.SCHEDULE_IMAGES
     if not reference or len(records) == reference:
         return []
-    cfg.DATASETS.SCHEDULE_IMAGES = 0  # done: the config that the run leaves behind would scale again
-    lines = _adapt_schedule(cfg, given, batch, len(records), reference)
-    return lines + (_adapt_anchors(cfg, given, records) if anchors else [])
+    cfg.DATASETS.SCHEDULE_IMAGES = 0  # done: --resume reads the config that this run leaves, and must not scale again
+    lines = _resolve_schedule(cfg, overridden_keys, schedule_batch_size, len(records), reference)
+    return lines + (_resolve_anchors(cfg, overridden_keys, records) if anchors else [])
 
 
-def _adapt_schedule(cfg: CfgNode, given: Collection[str], batch: int, images: int, reference: int) -> list[str]:
-    if "SOLVER.MAX_ITER" in given:
+def _resolve_schedule(
+    cfg: CfgNode, overridden_keys: Collection[str], schedule_batch_size: int, images: int, reference: int
+) -> list[str]:
+    if "SOLVER.MAX_ITER" in overridden_keys:
         return []
     solver = cfg.SOLVER
-    factor = (images / reference) ** _EXPONENT * batch / solver.IMS_PER_BATCH
+    factor = (images / reference) ** _EXPONENT * schedule_batch_size / solver.IMS_PER_BATCH
     before, length = solver.MAX_ITER, max(round(solver.MAX_ITER * factor), 1)
     solver.MAX_ITER = length
-    if "SOLVER.STEPS" not in given:
+    if "SOLVER.STEPS" not in overridden_keys:
         solver.STEPS = tuple(round(step * length / before) for step in solver.STEPS)
-    if "SOLVER.WARMUP_ITERS" not in given:
+    if "SOLVER.WARMUP_ITERS" not in overridden_keys:
         solver.WARMUP_ITERS = min(solver.WARMUP_ITERS, max(length // 20, 1))
-    if "SOLVER.CHECKPOINT_PERIOD" not in given:
+    if "SOLVER.CHECKPOINT_PERIOD" not in overridden_keys:
         solver.CHECKPOINT_PERIOD = min(solver.CHECKPOINT_PERIOD, max(length // 10, 1))
     epochs = length * solver.IMS_PER_BATCH / images
     return [
@@ -60,11 +64,11 @@ def _adapt_schedule(cfg: CfgNode, given: Collection[str], batch: int, images: in
     ]
 
 
-def _adapt_anchors(cfg: CfgNode, given: Collection[str], records: list[dict]) -> list[str]:
+def _resolve_anchors(cfg: CfgNode, overridden_keys: Collection[str], records: list[dict]) -> list[str]:
     sides, ratios = _boxes_as_seen(cfg, records)
     anchors, lines = cfg.MODEL.ANCHOR_GENERATOR, []
     low, high = np.percentile(sides, [5, 95])
-    if "MODEL.ANCHOR_GENERATOR.SIZES" not in given:
+    if "MODEL.ANCHOR_GENERATOR.SIZES" not in overridden_keys:
         sizes, before = _sizes(anchors.SIZES, low, high), anchors.SIZES
         if sizes != before:
             anchors.SIZES = sizes
@@ -72,7 +76,7 @@ def _adapt_anchors(cfg: CfgNode, given: Collection[str], records: list[dict]) ->
                 f"anchors: sizes {sizes} for boxes of {low:.0f} to {high:.0f} px after resizing (the config has "
                 f"{before}); MODEL.ANCHOR_GENERATOR.SIZES sets others"
             )
-    if "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS" not in given:
+    if "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS" not in overridden_keys:
         before = list(anchors.ASPECT_RATIOS[0])
         flat, tall = np.percentile(ratios, [5, 95])
         inside = [r for r in _ASPECT_RATIOS if flat / _CLOSE <= r <= tall * _CLOSE]

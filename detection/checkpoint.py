@@ -1,4 +1,4 @@
-"""Weights -> detector: a pretrained classifier's into backbone and C4 head, or another detector's."""
+"""Fills a detector with weights: a pretrained classifier's go into backbone and C4 head, a detector's everywhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backbones.errors import InputError
-from backbones.registry import VGGBackbone, spec_of_builder
+from backbones.interface import NetworkSpec
+from backbones.registry import spec_of_builder
 from backbones.weights.load import load_state
-from backbones.weights.read import Weights, check_arch, read_weights
-from detection.heads.roi_heads import VGGBoxHead
+from backbones.weights.read import Weights, check_arch
 
 from detectron2.config import CfgNode
 from torch import Tensor, nn
@@ -21,30 +21,36 @@ log = logging.getLogger("residet")
 _PARTS = ("proposal_generator.", "roi_heads.")
 
 
-def load_detector(cfg: CfgNode, model: nn.Module, *, for_training: bool) -> None:
-    """Fills `model` from cfg.MODEL.WEIGHTS, strictly.
+def load_detector(cfg: CfgNode, model: nn.Module, weights: Weights, *, for_training: bool) -> None:
+    """Fills a detector from a classifier's or a detector's weights, strictly.
 
-    A classifier fills the backbone, and its last stage a C4 head. A detector fills everything; where its classes are
-    not the data's and the model is to be trained, the layers that depend on them keep what they know of classes of the
-    same name and are else as initialised, as are an RPN or RoI heads that the file lacks.
+    A classifier fills the backbone, and its last stage fills a C4 head. A detector fills everything. Where its classes
+    are not the data's and the model is to be trained, the layers that depend on the classes keep the rows of classes of
+    the same name; their other rows stay as initialised, as do an RPN or RoI heads that the file lacks.
+
+    Args:
+        cfg: the config that the model was built from.
+        model: detectron2's meta architecture.
+        weights: what to fill the model with.
+        for_training: the model is to be trained; else evaluated.
 
     Raises:
-        InputError: the weights do not fit, or evaluation is wanted of weights that hold no trained detector of the
-            data's classes.
+        InputError: the weights do not fit; or the model is to be evaluated and the weights hold no trained detector of
+            the data's classes.
     """
-    weights = read_weights(cfg.MODEL.WEIGHTS)
-    check_arch(weights, spec_of_builder(cfg.MODEL.BACKBONE.NAME).name)
-    if is_detector(weights):
+    spec = spec_of_builder(cfg.MODEL.BACKBONE.NAME)
+    check_arch(weights, spec.name)
+    if weights.is_detector:
         state, skip = _same_parts(model, weights.state)
         if skip and not for_training:
             raise InputError(f"{weights.path}: has no {_parts_of(skip)}; evaluate it as what it was trained as")
         state = transfer_classes(cfg, model, replace(weights, state=state), for_training)
     elif for_training:
-        state, skip = _classifier_state(model, weights)
+        state, skip = _classifier_state(spec, model, weights)
     else:
         raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
     log.info("loaded %s", load_state(model, state, weights.path, skip))
-    if is_detector(weights) and skip:
+    if weights.is_detector and skip:
         log.info("%s has no %s: left as initialised", weights.path, _parts_of(skip))
 
 
@@ -52,33 +58,28 @@ def _parts_of(names: list[str]) -> str:
     return " and no ".join(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
-def is_detector(weights: Weights) -> bool:
-    return weights.task == "detection" or any(k.startswith("backbone.") for k in weights.state)
+def _classifier_state(spec: NetworkSpec, model: nn.Module, weights: Weights) -> tuple[dict, list[str]]:
+    """A classifier's parameters by the names that they have in a detector.
 
+    The layer of the classes is left out, as are layers that the detector does not have.
 
-def _classifier_state(model: nn.Module, weights: Weights) -> tuple[dict, list[str]]:
-    """The network's parameters under the detector's names, and the detector's names for which a classifier has none.
-
-    The layer of the classes is left out, and stage 5 or fully connected layers where the detector has none.
+    Returns:
+        tensors by the detector's names; and the names of the detector's parameters that a classifier does not contain.
     """
-    backbone = getattr(model.backbone, "bottom_up", model.backbone)
-    heads = getattr(model, "roi_heads", None)  # an RPN alone has none
-    prefixes = {"": "backbone." if backbone is model.backbone else "backbone.bottom_up."}
-    if isinstance(backbone, VGGBackbone):
-        head = getattr(heads, "box_head", None)
-        prefixes["classifier."] = "roi_heads.box_head.classifier." if isinstance(head, VGGBoxHead) else None
-        prefixes["classifier.6."] = None
-    else:
-        prefixes["fc."] = None
-        if "res5" not in backbone.stage_names:
-            prefixes["layer4."] = "roi_heads.res5." if hasattr(heads, "res5") else None
+    ours = list(model.state_dict())
+    backbone = "backbone.bottom_up." if hasattr(model.backbone, "bottom_up") else "backbone."
+    # What a name begins with -> what replaces it; "" drops the parameter.
+    places = {"": backbone, spec.classifier_prefix: "", f"{spec.last_layer}.": ""}
+    for prefix, in_detector in spec.region_layers.items():
+        if not any(k.startswith(backbone + prefix) for k in ours):
+            places[prefix] = in_detector if any(k.startswith(in_detector) for k in ours) else ""
     state = {}
     for key, value in weights.state.items():
-        ours = max((p for p in prefixes if key.startswith(p)), key=len)
-        if prefixes[ours] is not None:
-            state[prefixes[ours] + key.removeprefix(ours)] = value
-    filled = tuple(p for p in prefixes.values() if p)
-    return state, [k for k in model.state_dict() if not k.startswith(filled)]
+        prefix = max((p for p in places if key.startswith(p)), key=len)
+        if places[prefix]:
+            state[places[prefix] + key.removeprefix(prefix)] = value
+    filled = tuple(place for place in places.values() if place)
+    return state, [k for k in ours if not k.startswith(filled)]
 
 
 def _same_parts(model: nn.Module, state: dict) -> tuple[dict, list[str]]:
@@ -107,10 +108,10 @@ def transfer_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_train
         old = new if all(weights.state[k].shape == ours[k].shape for k in layers) else ()
     if old == new:
         return weights.state
-    known = f"{len(old)} classes {list(old)}" if old else "other classes"
+    old_classes = f"{len(old)} classes {list(old)}" if old else "other classes"
     if not for_training:
         raise InputError(
-            f"{weights.path}: was trained for {known}, the data has {len(new)} classes {list(new)}; evaluate on "
+            f"{weights.path}: was trained for {old_classes}, the data has {len(new)} classes {list(new)}; evaluate on "
             "matching data"
         )
     kept = [name for name in new if name.casefold() in {c.casefold() for c in old}]
@@ -120,7 +121,7 @@ def transfer_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_train
     log.warning(
         "%s: was trained for %s, the data has %d classes %s: box predictor re-initialised%s",
         weights.path,
-        known,
+        old_classes,
         len(new),
         list(new),
         f" but for {', '.join(kept)}" if kept else "",

@@ -12,7 +12,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
 from detection.config import default_config
-from residet.launch import merge_config
+from residet.config import merge_config
 from residet.sweep import deadline_in, finish
 
 from tabulate import tabulate

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import detection.heads  # noqa: F401  registers the RoI heads that configs name
 from backbones.weights.read import IMAGENET_MEAN, IMAGENET_STD
-from residet.trainer import add_engine_config
+from residet.config import add_engine_config
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -21,7 +22,7 @@ def add_detection_config(cfg: CfgNode) -> None:
     # 0 leaves them.
     cfg.DATASETS.SCHEDULE_IMAGES = 0
     # Steps of a training in several, in order, instead of one; see detection/phases.py.
-    cfg.STAGES = []
+    cfg.PHASES = []
     # albumentations transforms applied in training, in order, before detectron2's resize and flip:
     # a list of {NAME: {argument: value}}, e.g. [{"HueSaturationValue": {"p": 0.5}}].
     cfg.INPUT.ALBUMENTATIONS = []

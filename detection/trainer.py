@@ -1,4 +1,4 @@
-"""Detection: cfg -> a trained detector, its AP and pictures."""
+"""Detection: the plan of a run -> a trained detector, its AP and pictures."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import logging
 import time
 from pathlib import Path
 
-import detection.heads.multipath  # noqa: F401  registers RoI heads
 from backbones.registry import spec_of_builder
+from backbones.whole_files import write_json
+from detection.build import model_config
 from detection.checkpoint import load_detector
 from detection.data.catalog import slug
 from detection.data.loader import build_test_loader, build_train_loader
-from detection.evaluation.analysis import ErrorEvaluator
-from detection.evaluation.coco import BoxCOCOEvaluator
+from detection.evaluation.analysis import ErrorAnalysis
+from detection.evaluation.coco import BoxCOCOEvaluator, ProposalEvaluator
 from detection.evaluation.pictures import SamplePictures, draw_pictures
-from detection.evaluation.report import remarks, summary, table, write_json
+from detection.evaluation.report import remarks, summary, table
 from detection.evaluation.voc import VOCEvaluator
 from detection.evaluation.voc_submission import VOCResultFiles
 from detection.inference.modes import as_tested, validation_losses
+from residet.plan import RunPlan
 from residet.progress import progress
 from residet.trainer import Trainer
 
@@ -50,21 +52,21 @@ class DetectionTrainer(Trainer):
     @classmethod
     def build_evaluator(cls, cfg, dataset_name):
         folder = Path(cfg.OUTPUT_DIR, "inference", slug(dataset_name))
-        evaluators = [BoxCOCOEvaluator(dataset_name, folder, cfg.TEST.COCO_API)]
         if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
-            return DatasetEvaluators(evaluators)
+            return ProposalEvaluator(dataset_name)
+        coco = BoxCOCOEvaluator(dataset_name, folder, cfg.TEST.COCO_API)
         if not MetadataCatalog.get(dataset_name).annotated:
-            return DatasetEvaluators([*evaluators, VOCResultFiles(dataset_name, folder)])
-        wanted = {
-            "coco": lambda: evaluators[0],
+            return DatasetEvaluators([coco, VOCResultFiles(dataset_name, folder)])
+        evaluators = {
+            "coco": lambda: coco,
             "voc": lambda: VOCEvaluator(dataset_name),
-            "errors": lambda: ErrorEvaluator(dataset_name, folder),
+            "errors": lambda: ErrorAnalysis(dataset_name, folder),
         }
-        return DatasetEvaluators([wanted[name]() for name in cfg.TEST.EVALUATORS])
+        return DatasetEvaluators([evaluators[name]() for name in cfg.TEST.EVALUATORS])
 
     @classmethod
-    def test(cls, cfg, model, evaluators=None):
-        results = super().test(cfg, as_tested(cfg, model), evaluators)
+    def test(cls, cfg, model):
+        results = super().test(cfg, as_tested(cfg, model))
         if cfg.TEST.LOSS:
             for name in (n for n in cfg.DATASETS.TEST if MetadataCatalog.get(n).annotated):
                 losses = {"validation": validation_losses(cfg, model, name)}
@@ -88,31 +90,31 @@ class DetectionTrainer(Trainer):
                 "sizes": [list(level) for level in anchors.SIZES],
                 "aspect_ratios": [list(level) for level in anchors.ASPECT_RATIOS],
             },
+            "config": model_config(cfg),
         }
 
-    @classmethod
-    def load_weights(cls, cfg, model: nn.Module) -> None:
-        if cfg.MODEL.WEIGHTS:
-            load_detector(cfg, model, for_training=True)
+    def load_weights(self, plan: RunPlan) -> None:
+        if plan.weights:
+            load_detector(self.cfg, self.checkpointer.model, plan.weights, for_training=True)
 
 
-def evaluate(cfg: CfgNode) -> dict[str, dict[str, float]]:
-    """Evaluates cfg.MODEL.WEIGHTS on DATASETS.TEST; see `report`."""
-    model = build_model(cfg)
-    load_detector(cfg, model, for_training=False)
+def evaluate(plan: RunPlan) -> dict[str, dict[str, float]]:
+    """Evaluates the weights of the plan on DATASETS.TEST; see `report`."""
+    model = build_model(plan.cfg)
+    load_detector(plan.cfg, model, plan.weights, for_training=False)
+    plan.release()
     start = time.perf_counter()
-    results = DetectionTrainer.test(cfg, model)
-    return report(cfg, model, results, time.perf_counter() - start)
+    results = DetectionTrainer.test(plan.cfg, model)
+    return report(plan.cfg, model, results, time.perf_counter() - start)
 
 
-def train(cfg: CfgNode, resume: bool = False) -> dict[str, dict[str, float]] | None:
-    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth; see `report`. None where SIGTERM stopped it."""
+def train(plan: RunPlan) -> dict[str, dict[str, float]] | None:
+    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth; see `report`. None where SIGTERM stopped the run."""
     start = time.perf_counter()
-    trainer = DetectionTrainer(cfg)
-    trainer.resume_or_load(resume)
+    trainer = DetectionTrainer(plan)
     if not trainer.train():
         return None
-    return report(cfg, trainer.checkpointer.model, trainer.evaluation.results, time.perf_counter() - start)
+    return report(plan.cfg, trainer.checkpointer.model, trainer.evaluation.results, time.perf_counter() - start)
 
 
 def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dict[str, dict[str, float]]:

@@ -1,11 +1,9 @@
-"""Sets a run up, for pretraining and detection alike: config, output folder, log, seed, devices, processes."""
+"""Starts a tool: its arguments, device, log, random numbers and processes, and the exit code at its end."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
-import itertools
 import logging
 import multiprocessing
 import os
@@ -16,9 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from backbones.errors import InputError
+from residet.output import write_config
+from residet.plan import RunPlan
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils import comm
@@ -35,105 +34,23 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
-    """Merges a YAML file and KEY VALUE overrides into cfg.
-
-    Raises:
-        InputError: the file does not exist or is not YAML; a key is unknown (the nearest is suggested) or of another
-            type.
-    """
-    if config_file:
-        path = Path(config_file)
-        if not path.is_file():
-            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
-            hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-            raise InputError(f"{config_file}: no such config{hint}")
-        _merge(cfg, lambda: cfg.merge_from_file(config_file, allow_unsafe=False), config_file)
-    merge_options(cfg, opts, "command line")
-
-
-def merge_options(cfg: CfgNode, opts: list, source: str) -> None:
-    """Merges KEY, VALUE, … into cfg. Raises InputError as `merge_config`."""
-    if len(opts) % 2:
-        raise InputError(f"{source}: overrides are KEY VALUE pairs, {opts[-1]!r} has no partner")
-    _merge(cfg, lambda: cfg.merge_from_list(opts), source)
-
-
-def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
-    try:
-        merge()
-    except (KeyError, AssertionError) as e:
-        words = str(e.args[0]).split()
-        key = words[-1] if words else ""
-        near = difflib.get_close_matches(key, _keys(cfg), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"{source}: {e.args[0]}{hint}") from e
-    except (ValueError, TypeError, yaml.YAMLError, FileNotFoundError, AttributeError, RecursionError) as e:
-        raise InputError(f"{source}: {' '.join(str(e).split())}") from e
-
-
-def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in cfg.items():
-        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
-    return keys
-
-
-def choose_device(cfg: CfgNode) -> None:
-    """The CPU where there is no GPU, and no more workers than cores."""
+def resolve_device(cfg: CfgNode) -> None:
+    """Takes the CPU where there is no GPU, and no more DataLoader workers than the machine has cores."""
     cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
 
 
-def check_output(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Keeps one run from writing over another: an evaluation in a folder with results gets a subfolder of its own.
+def start_log(plan: RunPlan, title: str) -> None:
+    """Opens OUTPUT_DIR and seeds the random number generators.
 
-    Where torchrun starts the processes again after one has failed, the run goes on as if --resume had been given, or
-    from its start if there was no checkpoint yet.
+    The whole log goes to log.txt, the config to config.yaml, and what the user must know to the console.
 
-    Raises:
-        InputError: OUTPUT_DIR holds a run and this one does not resume it, or it holds none to resume.
+    Args:
+        plan: the run; its lines are logged.
+        title: the first line.
     """
-    folder = Path(cfg.OUTPUT_DIR)
-    if args.eval_only:
-        if traces(folder):
-            cfg.OUTPUT_DIR = next(str(path) for i in itertools.count(1) if not traces(path := folder / f"eval-{i}"))
-        return
-    found = traces(folder)
-    if is_restart():
-        args.resume = "last_checkpoint" in found
-        return
-    resumable = "last_checkpoint" in found
-    if args.resume and not resumable:
-        raise InputError(f"--resume: {folder} holds no checkpoint to resume; check OUTPUT_DIR or leave --resume out")
-    if found and not args.resume:
-        way_out = "give --resume or another folder" if resumable else "remove it or name another folder"
-        raise InputError(f"OUTPUT_DIR: {folder} holds another run ({', '.join(found)}); {way_out}")
-
-
-def is_restart() -> bool:
-    """Whether torchrun has started the processes again after one has failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
-
-
-def traces(folder: Path) -> list[str]:
-    """Names of the files that only a run leaves which got somewhere; empty ones are of one that failed at its start."""
-    files = [folder / "last_checkpoint", folder / "results.json", folder / "metrics.json", *folder.glob("model*.pth")]
-    return [path.name for path in files if path.is_file() and path.stat().st_size]
-
-
-def write_config(cfg: CfgNode) -> None:
-    """Leaves the whole config in OUTPUT_DIR/config.yaml."""
-    path = Path(cfg.OUTPUT_DIR, "config.yaml")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(cfg.dump())
-    partial.replace(path)
-
-
-def start_log(cfg: CfgNode, args: argparse.Namespace, title: str) -> None:
-    """Opens OUTPUT_DIR: the whole log in log.txt, the config in config.yaml, the essence on the console; seeds."""
+    cfg = plan.cfg
     output = Path(cfg.OUTPUT_DIR)
     rank = comm.get_rank()
     output.mkdir(parents=True, exist_ok=True)
@@ -152,6 +69,8 @@ def start_log(cfg: CfgNode, args: argparse.Namespace, title: str) -> None:
         logger.handlers = [file, console] if name == "residet" else [file]
     log.info("%s, %s → %s", title, cfg.MODEL.DEVICE, output)
     logging.getLogger("detectron2").info("Command line: %s\nConfig:\n%s", sys.argv, cfg.dump())
+    for line in plan.lines:
+        log.info("%s", line)
     seed_all_rng(cfg.SEED + rank if cfg.SEED >= 0 else None)
 
 

@@ -1,4 +1,4 @@
-"""One update of the weights, as detectron2's SimpleTrainer has it, with accumulated gradients and mixed precision."""
+"""One update of the weights: detectron2's SimpleTrainer with accumulated gradients and mixed precision."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ class Step(SimpleTrainer):
 
     Args:
         model: batch -> dict of losses.
-        optimizer: of the model's parameters. Where it clips, it clips what the scaler has unscaled.
-        parts: batches whose gradients are averaged before an update.
-        precision: of `PRECISIONS`, what matrix products and convolutions are computed in; float16 with a scaler.
+        optimizer: of the model's parameters. An optimizer that clips gradients sees them after the scaler has unscaled
+            them.
+        micro_batches: number of batches whose gradients are averaged before an update.
+        precision: a name in `PRECISIONS`: the number format of matrix products and convolutions ("float16" brings a
+            gradient scaler), or "" for the model's own.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1, precision: str = ""):
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, micro_batches: int = 1, precision: str = ""):
         super().__init__(model, None, optimizer)
-        self.parts = parts
+        self.micro_batches = micro_batches
         self.dtype = PRECISIONS.get(precision)
         self.device_type = next(model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=precision == "float16")
 
     def run_step(self) -> None:
-        """Raises FloatingPointError, before the weights change, if the loss or what leads to it is not finite."""
+        """Updates the weights once.
+
+        Raises:
+            FloatingPointError: the loss or a value that leads to the loss is not finite. The weights have not changed.
+        """
         try:
             self._run_step()
         except FloatingPointError as e:
@@ -44,15 +50,15 @@ class Step(SimpleTrainer):
         self.optimizer.zero_grad()
         data_time = 0.0
         losses: dict[str, Tensor] = {}
-        for part in range(self.parts):
+        for number in range(self.micro_batches):
             start = time.perf_counter()
             batch = next(self._data_loader_iter)
             data_time += time.perf_counter() - start
-            with self._synchronise_gradients(last=part == self.parts - 1):
+            with self._synchronise_gradients(last=number == self.micro_batches - 1):
                 with torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None):
-                    part_losses = {name: loss / self.parts for name, loss in self.model(batch).items()}
-                self.scaler.scale(sum(part_losses.values())).backward()
-            for name, loss in part_losses.items():
+                    own_losses = {name: loss / self.micro_batches for name, loss in self.model(batch).items()}
+                self.scaler.scale(sum(own_losses.values())).backward()
+            for name, loss in own_losses.items():
                 losses[name] = losses.get(name, 0) + loss.detach()
         self.after_backward()
         self._write_metrics(losses, data_time)

@@ -61,7 +61,7 @@ def test_networks_and_their_weights_need_no_detectron2(path):
 
 
 def test_modules_import_each_other_in_no_circle():
-    """Over all packages, module by module, of the imports at the top of a file."""
+    """Over all packages, module by module, imports within functions too."""
     names = {
         ".".join(path.relative_to(PROJECT).with_suffix("").parts): path
         for folder in ARROWS

@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from backbones.whole_files import write_text
 from detection.compare import RANDOM, compare, runs, summary
 from residet.launch import exit_code
 from residet.sweep import add_arguments, command_of
@@ -24,8 +25,7 @@ def work(args):
     finally:
         table = summary(todo, output)
         print(table)
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "comparison.md").write_text(table + "\n")
+        write_text(table + "\n", output / "comparison.md")
 
 
 def main(argv=None):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.config import default_config
-from detection.data.catalog import register_datasets
+from detection.data.catalog import resolve_datasets
 from detection.data.coco import write_coco
 from residet.launch import exit_code
 
@@ -24,7 +24,7 @@ def work(args):
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (args.source,)
     cfg.DATASETS.VOC_FIRST_PIXEL = args.first_pixel
-    for line in register_datasets(cfg):
+    for line in resolve_datasets(cfg):
         print(line)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_coco(DatasetCatalog.get(args.source), cfg.DATASETS.CLASSES, target)

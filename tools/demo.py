@@ -15,9 +15,11 @@ import detection.config
 import detection.prepare
 import detection.trainer
 from backbones.errors import InputError
+from backbones.whole_files import write_json
 from detection.data.synthetic import make_shapes
-from detection.evaluation.report import table, write_json
-from residet.launch import choose_device, exit_code, log, merge_config, start_log
+from detection.evaluation.report import table
+from residet.config import merge_config
+from residet.launch import exit_code, resolve_device, start_log
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "demo"
 TRAIN_IMAGES, TEST_IMAGES = 800, 100
@@ -27,11 +29,10 @@ def pretrain(args, crops, output):
     cfg = classification.config.default_config()
     merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(output)])
     cfg.CLASSIFICATION.DATA = str(crops)
-    choose_device(cfg)
-    classification.prepare.prepare(cfg, eval_only=False)
-    cfg.freeze()
-    start_log(cfg, args, "1/3 pretrain resnet18 on the crops")
-    classification.trainer.train(cfg)
+    resolve_device(cfg)
+    plan = classification.prepare.prepare(cfg, eval_only=False)
+    start_log(plan, "1/3 pretrain resnet18 on the crops")
+    classification.trainer.train(plan)
     return output / "model_final.pth"
 
 
@@ -41,13 +42,10 @@ def detect(args, title, data, weights, output):
     merge_config(cfg, str(CONFIGS / "faster_rcnn_resnet18_fpn.yaml"), opts)
     cfg.DATASETS.TRAIN = (str(data / "annotations" / "train.json"),)
     cfg.DATASETS.TEST = (str(data / "annotations" / "val.json"),)
-    choose_device(cfg)
-    data_report = detection.prepare.prepare(cfg, eval_only=False)
-    cfg.freeze()
-    start_log(cfg, args, title)
-    for line in data_report:
-        log.info("%s", line)
-    (row,) = detection.trainer.train(cfg).values()
+    resolve_device(cfg)
+    plan = detection.prepare.prepare(cfg, eval_only=False)
+    start_log(plan, title)
+    (row,) = detection.trainer.train(plan).values()
     return row
 
 

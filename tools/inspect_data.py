@@ -9,13 +9,14 @@ import json
 import sys
 from pathlib import Path
 
+from backbones.whole_files import write_json
 from detection.config import default_config
-from detection.data.catalog import register_datasets, slug
+from detection.data.catalog import resolve_datasets, slug
 from detection.data.mapper import build_pipeline
 from detection.data.sources import splits_of
 from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
-from detection.evaluation.report import write_json
-from residet.launch import exit_code, merge_config
+from residet.config import merge_config
+from residet.launch import exit_code
 
 from detectron2.data import DatasetCatalog
 
@@ -32,7 +33,7 @@ def work(args):
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
     names = [name for source in args.source for name in names_of(source)]
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), tuple(names)
-    lines = register_datasets(cfg)
+    lines = resolve_datasets(cfg)
     report, output = {}, Path(args.output)
     for name in names:
         report[name] = describe(name) | {"defects": [x for x in lines if x.startswith(f"{name}: ")][1:]}
@@ -48,7 +49,6 @@ def work(args):
                 cfg, name, readable, args.augmented, output / f"{slug(name)}_augmented.png", cfg.SEED
             )
             print(f"{dropped} boxes of {args.augmented} augmented samples cropped away or left without area")
-    output.mkdir(parents=True, exist_ok=True)
     write_json(report, output / "inspect.json")
     print(f"{json.dumps(sorted(p.name for p in output.iterdir()))} in {output}")
 

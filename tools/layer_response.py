@@ -4,10 +4,10 @@ tools/layer_response.py output/cifar_resnet20/model_final.pth output/cifar_plain
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from backbones.whole_files import write_json
 from classification.layer_response import draw, measure
 from residet.launch import exit_code
 
@@ -28,7 +28,7 @@ def work(args):
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     draw({name: list(stds.values()) for name, stds in responses.items()}, output / "layer_response.png")
-    (output / "layer_response.json").write_text(json.dumps(responses, indent=2) + "\n")
+    write_json(responses, output / "layer_response.json")
     for name, stds in responses.items():
         strengths = stds.values()
         print(

@@ -7,7 +7,6 @@ tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET MODEL.WEIGHTS FILE
 torchrun --nproc-per-node 8 tools/pretrain.py --arch resnet50 --data IMAGENET
 """
 
-import logging
 import sys
 from pathlib import Path
 
@@ -16,17 +15,11 @@ from classification.config import default_config
 from classification.data.scan import scan
 from classification.prepare import prepare
 from classification.trainer import evaluate, train
-from residet.launch import (
-    argument_parser,
-    check_output,
-    choose_device,
-    exit_code,
-    merge_config,
-    run_distributed,
-    start_log,
-)
+from residet.config import merge_config
+from residet.launch import argument_parser, exit_code, resolve_device, run_distributed, start_log
+from residet.output import resolve_output
+from residet.plan import RunPlan
 
-log = logging.getLogger("residet")
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "imagenet.yaml"
 
 
@@ -51,31 +44,27 @@ def setup(args):
     if args.dataset:
         cfg.CLASSIFICATION.DATASET = args.dataset
     cfg.CLASSIFICATION.DOWNLOAD |= args.download
-    choose_device(cfg)
+    resolve_device(cfg)
     if args.scan:
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "scan")
-        return cfg, []
-    check_output(cfg, args)
-    lines = prepare(cfg, eval_only=args.eval_only, resume=args.resume)
-    cfg.freeze()
-    return cfg, lines
+        return RunPlan(cfg)
+    resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
+    return prepare(cfg, eval_only=args.eval_only, resume=resume)
 
 
 def work(args):
-    cfg, lines = setup(args)
-    c = cfg.CLASSIFICATION
+    plan = setup(args)
+    c = plan.cfg.CLASSIFICATION
     if args.scan:
-        start_log(cfg, args, f"scan {c.DATA}")
-        if problems := scan(cfg):
-            raise InputError(f"{len(problems)} bad images, listed in {cfg.OUTPUT_DIR}/bad_images.txt")
+        start_log(plan, f"scan {c.DATA}")
+        if problems := scan(plan.cfg):
+            raise InputError(f"{len(problems)} bad images, listed in {plan.cfg.OUTPUT_DIR}/bad_images.txt")
         return
-    start_log(cfg, args, f"{'evaluate' if args.eval_only else 'pretrain'} {c.ARCH} on {c.DATA}")
-    for line in lines:
-        log.info("%s", line)
+    start_log(plan, f"{'evaluate' if args.eval_only else 'pretrain'} {c.ARCH} on {c.DATA}")
     if args.eval_only:
-        evaluate(cfg)
+        evaluate(plan)
     else:
-        train(cfg, args.resume)
+        train(plan)
 
 
 def main(argv=None):

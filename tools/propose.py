@@ -14,7 +14,8 @@ from backbones.errors import InputError
 from detection.config import default_config
 from detection.prepare import prepare
 from detection.propose import propose
-from residet.launch import choose_device, exit_code, merge_config
+from residet.config import merge_config
+from residet.launch import exit_code, resolve_device
 
 
 def work(args):
@@ -28,10 +29,11 @@ def work(args):
     merge_config(cfg, args.config, ["MODEL.WEIGHTS", args.weights, *args.opts])
     cfg.DATASETS.TEST = (args.data,)
     cfg.MODEL.LOAD_PROPOSALS, cfg.MODEL.META_ARCHITECTURE = False, "ProposalNetwork"
-    choose_device(cfg)
-    for line in prepare(cfg, eval_only=True):
+    resolve_device(cfg)
+    plan = prepare(cfg, eval_only=True)
+    for line in plan.lines:
         print(line)
-    propose(cfg, {args.data: target})
+    propose(plan.cfg, plan.weights, {args.data: target})
 
 
 def main(argv=None):

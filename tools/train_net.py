@@ -9,19 +9,12 @@ import sys
 
 from detection.config import default_config, freeze_stages, from_scratch
 from detection.data.sources import data_splits, find_split
-from detection.phases import check_stages_output, train_stages
+from detection.phases import resolve_phases_output, train_phases
 from detection.prepare import prepare
 from detection.trainer import evaluate, train
-from residet.launch import (
-    argument_parser,
-    check_output,
-    choose_device,
-    exit_code,
-    log,
-    merge_config,
-    run_distributed,
-    start_log,
-)
+from residet.config import merge_config
+from residet.launch import argument_parser, exit_code, resolve_device, run_distributed, start_log
+from residet.output import resolve_output
 
 
 def parse(argv=None):
@@ -40,7 +33,7 @@ def parse(argv=None):
 def setup(args):
     cfg = default_config()
     merge_config(cfg, args.config_file, [])
-    batch = cfg.SOLVER.IMS_PER_BATCH if args.data or args.train else 0
+    schedule_batch_size = cfg.SOLVER.IMS_PER_BATCH if args.data or args.train else 0
     if args.data:
         train_data, test_data = data_splits(args.data)
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train_data,), (test_data,)
@@ -55,27 +48,29 @@ def setup(args):
     if args.freeze is not None:
         freeze_stages(cfg, args.freeze)
     merge_config(cfg, "", args.opts)
-    choose_device(cfg)
-    if cfg.STAGES and not args.eval_only:
-        check_stages_output(cfg, args)
+    resolve_device(cfg)
+    if cfg.PHASES and not args.eval_only:
+        resume = resolve_phases_output(cfg, resume=args.resume)
     else:
-        check_output(cfg, args)
-    data_report = prepare(cfg, eval_only=args.eval_only, resume=args.resume, given=args.opts[::2], batch=batch)
-    cfg.freeze()
-    return cfg, data_report
+        resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
+    return prepare(
+        cfg,
+        eval_only=args.eval_only,
+        resume=resume,
+        overridden_keys=args.opts[::2],
+        schedule_batch_size=schedule_batch_size,
+    )
 
 
 def work(args):
-    cfg, data_report = setup(args)
-    start_log(cfg, args, f"{'evaluate' if args.eval_only else 'train'} {cfg.MODEL.BACKBONE.NAME}")
-    for line in data_report:
-        log.info("%s", line)
+    plan = setup(args)
+    start_log(plan, f"{'evaluate' if args.eval_only else 'train'} {plan.cfg.MODEL.BACKBONE.NAME}")
     if args.eval_only:
-        evaluate(cfg)
-    elif cfg.STAGES:
-        train_stages(cfg, args.opts[::2])
+        evaluate(plan)
+    elif plan.cfg.PHASES:
+        train_phases(plan, args.opts[::2])
     else:
-        train(cfg, args.resume)
+        train(plan)
 
 
 def main(argv=None):

@@ -6,15 +6,13 @@ Files come from outside: nothing is ever read by unrestricted pickle. A file app
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import json
-import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 from backbones.errors import InputError
+from backbones.whole_files import whole_file
 
 import numpy as np
 import safetensors
@@ -72,8 +70,8 @@ def _read_torch(path: Path) -> object:
 
 def _read_safetensors(path: Path) -> dict:
     with safetensors.safe_open(path, "pt") as f:
-        about = json.loads((f.metadata() or {}).get(_METADATA, "{}"))
-    return {**about, "model": safetensors.torch.load_file(path)}
+        metadata = json.loads((f.metadata() or {}).get(_METADATA, "{}"))
+    return {**metadata, "model": safetensors.torch.load_file(path)}
 
 
 def _read_pickle(path: Path) -> object:
@@ -98,10 +96,9 @@ def save_checkpoint(content: dict, path: str | Path) -> None:
         InputError: the disk is full, or the file cannot be written for another reason; what was there before still is.
     """
     try:
-        with _whole(path) as partial, partial.open("wb") as f:
-            torch.save(content, f)
-            f.flush()
-            os.fsync(f.fileno())
+        # A file object, since torch's own writer does not say why it failed.
+        with whole_file(path) as partial, partial.open("wb") as file:
+            torch.save(content, file)
     except (OSError, RuntimeError) as e:  # torch's writer turns the one into the other
         cause = next((x for x in (e, e.__cause__, e.__context__) if isinstance(x, OSError)), e)
         reason = cause.strerror if isinstance(cause, OSError) else str(cause).splitlines()[0]
@@ -110,20 +107,14 @@ def save_checkpoint(content: dict, path: str | Path) -> None:
         ) from e
 
 
-def save_safetensors(state: dict[str, Tensor], about: dict, path: str | Path) -> None:
-    """Writes tensors as `.safetensors`, and what else is known of them into its metadata."""
+def save_safetensors(state: dict[str, Tensor], metadata: dict, path: str | Path) -> None:
+    """Writes tensors as a `.safetensors` file.
+
+    Args:
+        state: tensors by name.
+        metadata: what a checkpoint says about its parameters; goes into the file's metadata, as JSON.
+        path: the file.
+    """
     state = {key: value.contiguous() for key, value in state.items()}
-    with _whole(path) as partial:
-        safetensors.torch.save_file(state, partial, {"format": "pt", _METADATA: json.dumps(about)})
-
-
-@contextlib.contextmanager
-def _whole(path: str | Path) -> Iterator[Path]:
-    """A path beside `path`, renamed to it once its file is written."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        safetensors.torch.save_file(state, partial, {"format": "pt", _METADATA: json.dumps(metadata)})

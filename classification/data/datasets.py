@@ -58,6 +58,23 @@ def class_list(cfg: CfgNode) -> tuple[str, ...]:
     return names
 
 
+def class_names(cfg: CfgNode, *, eval_only: bool = False) -> tuple[str, ...]:
+    """Names of the classes: those of val, and the same in train, which evaluation alone does not need.
+
+    Raises:
+        InputError: train and val have different classes, and no CLASS_LIST says which count.
+    """
+    splits = ("val",) if eval_only else ("val", "train")
+    classes = {split: open_split(cfg, split).classes for split in splits}
+    train, val = classes.get("train", classes["val"]), classes["val"]
+    if train != val and not class_list(cfg):
+        raise InputError(
+            f"--data: classes of {cfg.CLASSIFICATION.DATA} differ: only in train {sorted(set(train) - set(val))}, "
+            f"only in val {sorted(set(val) - set(train))}"
+        )
+    return train
+
+
 def split_folder(root: str, split: str) -> Path:
     """The folder of a split: `train`, or `val` (`test` where there is no `val`).
 
@@ -88,8 +105,8 @@ def imagenet(cfg: CfgNode, split: str) -> LabelledImages:
 
     ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar. Classes are WordNet ids.
     """
-    found = _torchvision(cfg, torchvision.datasets.ImageNet, split=split)
-    return FileImages(found, found.wnids)
+    images = _torchvision(cfg, torchvision.datasets.ImageNet, split=split)
+    return FileImages(images, images.wnids)
 
 
 @DATASETS.register()
@@ -105,8 +122,8 @@ def cifar100(cfg: CfgNode, split: str) -> LabelledImages:
 
 
 def _cifar(cfg: CfgNode, reader: type, split: str) -> LabelledImages:
-    found = _torchvision(cfg, reader, train=split == "train", download=cfg.CLASSIFICATION.DOWNLOAD)
-    return ArrayImages(found.data, found.targets, found.classes)
+    images = _torchvision(cfg, reader, train=split == "train", download=cfg.CLASSIFICATION.DOWNLOAD)
+    return ArrayImages(images.data, images.targets, images.classes)
 
 
 @DATASETS.register()
@@ -127,9 +144,9 @@ def _torchvision(cfg: CfgNode, reader: type, **options):
         return reader(cfg.CLASSIFICATION.DATA, **options)
 
     try:
-        found = read() if comm.is_main_process() else None
+        images = read() if comm.is_main_process() else None
         comm.synchronize()
-        return found or read()
+        return images or read()
     except (RuntimeError, OSError) as e:
         hint = "" if cfg.CLASSIFICATION.DOWNLOAD or "download" not in options else "; --download fetches it"
         raise InputError(f"--data: {cfg.CLASSIFICATION.DATA}: {' '.join(str(e).split())}{hint}") from e

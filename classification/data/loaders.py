@@ -10,7 +10,7 @@ from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import Weights
 from classification.data import normalise
-from classification.data.datasets import class_list, open_split
+from classification.data.datasets import open_split
 from classification.data.examples import Example, GoodImages, TrainingImages, ValImages, collate
 from classification.data.images import LabelledImages
 from classification.data.shards import Shards, TrainingShards, ValShards
@@ -25,23 +25,6 @@ from torch import Tensor
 
 _NORMALISATION = "normalisation.pth"
 _FIT_AT_MOST = 100_000  # images that a normalisation is fitted on
-
-
-def class_names(cfg: CfgNode, *, eval_only: bool = False) -> tuple[str, ...]:
-    """Names of the classes: those of val, and the same in train, which evaluation alone does not need.
-
-    Raises:
-        InputError: the two differ and no CLASS_LIST says which they are.
-    """
-    splits = ("val",) if eval_only else ("val", "train")
-    found = {split: open_split(cfg, split).classes for split in splits}
-    train, val = found.get("train", found["val"]), found["val"]
-    if train != val and not class_list(cfg):
-        raise InputError(
-            f"--data: classes of {cfg.CLASSIFICATION.DATA} differ: only in train {sorted(set(train) - set(val))}, "
-            f"only in val {sorted(set(val) - set(train))}"
-        )
-    return train
 
 
 def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> GoodImages:
@@ -62,7 +45,7 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> GoodImages:
     return GoodImages(loader, cfg.CLASSIFICATION.MAX_BAD_IMAGES)
 
 
-def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> Loader | Sized:
+def build_val_loader(cfg: CfgNode, fitted: normalise.FittedNormalisation | None = None) -> Loader | SizedLoader:
     """Every image of val once, split over the processes; one by one for the "dense" test, whose images differ in size.
 
     Args:
@@ -74,13 +57,13 @@ def build_val_loader(cfg: CfgNode, fitted: normalise.Fitted | None = None) -> Lo
     batch = max(batch // comm.get_world_size() // cfg.SOLVER.ACCUMULATE, 1)
     if isinstance(images, Shards):
         loader = Loader(ValShards(images, Example(val_transform(cfg, fitted))), batch, **loader_options(cfg))
-        return Sized(loader, -(-len(images) // batch // comm.get_world_size()))
+        return SizedLoader(loader, -(-len(images) // batch // comm.get_world_size()))
     images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
     data = ValImages(images, Example(val_transform(cfg, fitted)))
     return Loader(data, batch, sampler=InferenceSampler(len(data)), **loader_options(cfg))
 
 
-class Sized:
+class SizedLoader:
     """Batches with a number of them, about, for a progress bar."""
 
     def __init__(self, batches, length: int):
@@ -94,38 +77,35 @@ class Sized:
         return self.length
 
 
-def _whitened(images: LabelledImages, fitted: normalise.Fitted | None, size: int):
+def _whitened(images: LabelledImages, fitted: normalise.FittedNormalisation | None, size: int):
     """The images, and what is left to do on each: whitening is a large product, done once and in batches."""
     if isinstance(fitted, normalise.Whitening):
         return normalise.WhitenedImages(images, fitted, size), None
     return images, fitted
 
 
-def prepare_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
-    """Leaves the fitted normalisation of the run in OUTPUT_DIR: the checkpoint's, else fitted on the training set.
+def resolve_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
+    """Leaves the fitted normalisation of the run in OUTPUT_DIR: the checkpoint's, else one fitted on the training set.
 
-    A checkpoint decides on CLASSIFICATION.NORMALISE too: its network knows no other pixels.
+    Weights decide on CLASSIFICATION.NORMALISE too: their network was trained on no other pixels.
 
     Raises:
-        InputError: NORMALISE is unknown, or it cannot be fitted on this data.
+        InputError: the normalisation cannot be fitted on this data, or was fitted on images of another size.
     """
     c = cfg.CLASSIFICATION
     if weights:
         c.NORMALISE = weights.normalisation["kind"] if weights.normalisation else "mean_std"
-    if c.NORMALISE not in normalise.KINDS:
-        raise InputError(f"CLASSIFICATION.NORMALISE: {c.NORMALISE!r} is none of {', '.join(normalise.KINDS)}")
     if c.NORMALISE == "mean_std":
         return
     if comm.is_main_process():
         fitted = normalise.from_state(weights.normalisation, weights.path) if weights else _fit(cfg)
         if isinstance(fitted, normalise.Whitening) and len(fitted.mean) != 3 * c.RESIZE**2:
             raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is not the size of the images that zca was fitted on")
-        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
         save_checkpoint(fitted.state(), Path(cfg.OUTPUT_DIR) / _NORMALISATION)
     comm.synchronize()
 
 
-def _fit(cfg: CfgNode) -> normalise.Fitted:
+def _fit(cfg: CfgNode) -> normalise.FittedNormalisation:
     images, example = open_split(cfg, "train"), Example(centre_transform(cfg))
     if isinstance(images, Shards):
         transform = centre_transform(cfg)
@@ -139,7 +119,7 @@ def _fit(cfg: CfgNode) -> normalise.Fitted:
     return normalise.fit(cfg.CLASSIFICATION.NORMALISE, batches)
 
 
-def read_normalisation(cfg: CfgNode) -> normalise.Fitted | None:
+def read_normalisation(cfg: CfgNode) -> normalise.FittedNormalisation | None:
     """The fitted normalisation in OUTPUT_DIR, None for mean and standard deviation."""
     if cfg.CLASSIFICATION.NORMALISE == "mean_std":
         return None

@@ -120,16 +120,16 @@ class WhitenedImages(ArrayImages):
             self._images[indices] = whitening(torch.stack([resize(images.load(int(i))[0]) for i in indices]))
 
 
-Fitted = PixelMean | Whitening
+FittedNormalisation = PixelMean | Whitening
 _CLASSES = {"pixel_mean": PixelMean, "zca": Whitening}
 
 
-def fit(kind: str, batches: Iterable[Tensor]) -> Fitted:
+def fit(kind: str, batches: Iterable[Tensor]) -> FittedNormalisation:
     """Fits `kind`, "pixel_mean" or "zca"."""
     return _CLASSES[kind].fit(batches)
 
 
-def from_state(state: Mapping, source: str) -> Fitted:
+def from_state(state: Mapping, source: str) -> FittedNormalisation:
     """From what a checkpoint holds.
 
     Raises:

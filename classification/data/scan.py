@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
+from backbones.whole_files import write_text
 from classification.data.datasets import open_split
 from classification.data.images import BadImage, LabelledImages
 from classification.data.shards import Shards
@@ -60,7 +61,7 @@ def scan(cfg: CfgNode) -> list[str]:
         problems += found
     output = Path(cfg.OUTPUT_DIR)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "bad_images.txt").write_text("".join(f"{line}\n" for line in problems))
+    write_text("".join(f"{line}\n" for line in problems), output / "bad_images.txt")
     return problems
 
 

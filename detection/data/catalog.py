@@ -9,7 +9,8 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.defects import OTHER_CASE, Defects
-from detection.data.sources import Source, read_source
+from detection.data.readers import ReaderOptions, Source
+from detection.data.sources import read_source
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -19,7 +20,7 @@ from tabulate import tabulate
 _COMPARED = 20_000
 
 
-def register_datasets(cfg: CfgNode) -> list[str]:
+def resolve_datasets(cfg: CfgNode) -> list[str]:
     """Reads the data, registers it, and fills DATASETS.CLASSES and the number of classes.
 
     The classes are those of all training data together (of the test data where there is none), unless cfg has some.
@@ -35,7 +36,8 @@ def register_datasets(cfg: CfgNode) -> list[str]:
         raise InputError("DATASETS.TEST: empty; name data with --data DIR or --val DIR:SPLIT|FILE.json")
     names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     defects = {name: Defects() for name in names}
-    sources = {name: read_source(name, defects[name], cfg.DATASETS.VOC_FIRST_PIXEL) for name in names}
+    options = ReaderOptions(cfg.DATASETS.VOC_FIRST_PIXEL)
+    sources = {name: read_source(name, defects[name], options) for name in names}
     for name in cfg.DATASETS.TRAIN:
         _check_trainable(name, sources[name], defects[name], cfg.DATASETS.TRAIN_ON_DIFFICULT)
     deciding = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST

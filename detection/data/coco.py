@@ -1,14 +1,17 @@
-"""COCO JSON -> detectron2's dataset dicts, and back for evaluation."""
+"""Reads COCO's JSON, and writes it for evaluation and conversion."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
+from backbones.whole_files import write_json
 from detection.data.defects import Defects, clean_box
+from detection.data.readers import Reader, ReaderOptions, Source
 
 from detectron2.structures import BoxMode
 
@@ -25,17 +28,36 @@ _TYPES = {
 }
 
 
-def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[dict], list[str], bool, dict[str, int]]:
+class COCOReader(Reader):
+    """COCO's layout: annotations/*.json, the images beside them."""
+
+    layout = "COCO layout (annotations/*train*.json and *val*.json or *test*.json)"
+    suffixes = (".json",)
+
+    def splits(self, folder: Path) -> dict[str, str]:
+        """Splits of annotations/instances_train2017.json, annotations/val.json and the like."""
+        splits = {}
+        for path in sorted((folder / "annotations").glob("*.json")):
+            match = re.fullmatch(r"(?:instances_)?(train|trainval|val|test)(?:\d{4})?", path.stem)
+            if match:
+                splits[match.group(1)] = str(path)
+        return splits
+
+    def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
+        return load_coco(path, Path(part) if part else None, defects)
+
+
+def load_coco(path: Path, images: Path | None, defects: Defects) -> Source:
     """Reads an annotation file.
 
     Args:
-        images: folder of the images; None looks for it beside the file (see `find_images`).
-        defects: filled with what was mended.
+        path: the JSON file.
+        images: folder of the images; None looks for the folder beside the file (see `find_images`).
+        defects: is filled with what was mended.
 
     Returns:
-        dataset dicts, whose annotations carry the class name as `category`, `area` and, where it is given, `difficult`;
-        without annotations where the file has none (COCO's test sets); the class names in the order of their ids; that
-        they are listed; and the ids by name.
+        the data, with the classes in the order of their ids. Annotations have `area` and, where the file has it,
+        `difficult`. Records are without annotations where the file has none (COCO's test sets).
 
     Raises:
         InputError: the file is broken, its ids do not match, a category or an image is missing; the message says which.
@@ -64,13 +86,14 @@ def load_coco(path: Path, images: Path | None, defects: Defects) -> tuple[list[d
             "height": entry["height"],
         }
     ids = {names[i]: i for i in sorted(names)}
+    source = Source(list(records.values()), list(ids), category_ids=ids)
     if "annotations" not in content:
-        return list(records.values()), list(ids), True, ids
+        return source
     for record in records.values():
         record["annotations"] = []
     for entry in _entries(path, content, "annotations", ("image_id", "category_id", "bbox")):
         _add_annotation(path, entry, records, names, defects)
-    return list(records.values()), list(ids), True, ids
+    return source
 
 
 def _read(path: Path) -> dict:
@@ -126,10 +149,14 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
 
 
 def find_images(path: Path, first: str) -> Path:
-    """The folder in which the image `first` lies, of those that are usual for the annotation file `path`.
+    """The folder of the images of an annotation file, sought in the places that are usual.
+
+    Args:
+        path: the annotation file.
+        first: name of the first image, which must lie in the folder.
 
     Raises:
-        InputError: it lies in none of them.
+        InputError: the image lies in none of the usual folders.
     """
     split = path.stem.removeprefix("instances_")
     up = path.parent.parent
@@ -149,11 +176,13 @@ def coco_truth(
     category_ids: Sequence[int] | None = None,
     image_ids: Mapping[object, int] | None = None,
 ) -> dict:
-    """Dataset dicts as the content of an annotation file.
+    """The content of an annotation file that says what dataset dicts say.
 
     Args:
-        category_ids: of the classes; indices where left out.
-        image_ids: of the images, by their own; those where left out.
+        records: dataset dicts whose annotations have a `category_id`, the index of their class.
+        classes: names of the classes.
+        category_ids: numbers of the classes in the file; indices of `classes` where left out.
+        image_ids: numbers of the images in the file, by the images' own ids; the own ids where left out.
     """
     ids = range(len(classes)) if category_ids is None else category_ids
     number = (lambda record: record["image_id"]) if image_ids is None else (lambda r: image_ids[r["image_id"]])
@@ -183,10 +212,8 @@ def coco_truth(
 
 
 def write_coco(records: list[dict], classes: Sequence[str], path: Path) -> None:
-    """Writes dataset dicts as an annotation file; images are numbered from 1, their paths relative to the file."""
+    """Writes dataset dicts as an annotation file. Images are numbered from 1; their paths are relative to the file."""
     content = coco_truth(records, classes, None, {r["image_id"]: i for i, r in enumerate(records, 1)})
     for image in content["images"]:
         image["file_name"] = os.path.relpath(image["file_name"], path.parent)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content))
-    partial.replace(path)
+    write_json(content, path, indent=None)

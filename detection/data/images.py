@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.errors import InputError
+from detection.data.defects import Defects
+from detection.data.readers import Reader, ReaderOptions, Source
 
 from PIL import Image, UnidentifiedImageError
 
@@ -35,10 +37,20 @@ def image_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
 
 
-def load_images(folder: Path) -> list[dict]:
-    """Dataset dicts, without annotations, of the images in a folder: to predict on."""
-    records = []
-    for path in list_images(folder):
-        width, height = image_size(path)
-        records.append({"file_name": str(path), "image_id": str(path), "width": width, "height": height})
-    return records
+class ImageReader(Reader):
+    """A folder of images without annotations, to predict on."""
+
+    layout = "images alone"
+
+    def splits(self, folder: Path) -> dict[str, str]:
+        return {}
+
+    def recognises(self, path: Path, part: str) -> bool:
+        return not part and path.is_dir()
+
+    def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
+        records = []
+        for image in list_images(path):
+            width, height = image_size(image)
+            records.append({"file_name": str(image), "image_id": str(image), "width": width, "height": height})
+        return Source(records, [])

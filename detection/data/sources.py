@@ -1,4 +1,4 @@
-"""Names of data -> records, whatever the layout.
+"""Names of data -> the data, whatever their layout.
 
 DIR:SPLIT            VOC, COCO or YOLO layout, e.g. data/bccd:train
 DIR                  a folder of images without annotations, to predict on
@@ -12,46 +12,34 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.coco import load_coco
+from detection.data.coco import COCOReader
 from detection.data.defects import Defects
-from detection.data.images import list_images, load_images
-from detection.data.voc import is_voc, load_voc, voc_splits
-from detection.data.yolo import find_yolo, load_yolo, yolo_splits
+from detection.data.images import ImageReader, list_images
+from detection.data.readers import Reader, ReaderOptions, Source
+from detection.data.voc import VOCReader
+from detection.data.yolo import YOLOReader
 
 from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 
-# What a split may be called, best first.
+# In the order in which layouts are tried: the first reader that finds splits in a folder reads the folder.
+READERS: tuple[Reader, ...] = (VOCReader(), COCOReader(), YOLOReader(), ImageReader())
+# What a split may be called, best first, by what the split is for.
 _ROLES = {"train": ("train", "trainval"), "test": ("test", "val"), "val": ("val", "test")}
 
 
-@dataclass
-class Source:
-    """What was read: dataset dicts whose annotations carry the class name as `category`, and the class names.
-
-    Attributes:
-        declared: the data lists its classes; else they are those of its boxes, and a rare one may just not occur.
-        category_ids: of COCO's JSON, id by class name.
-    """
-
-    records: list[dict]
-    classes: list[str]
-    declared: bool = True
-    category_ids: dict[str, int] | None = None
-
-    @property
-    def annotated(self) -> bool:
-        return all("annotations" in r for r in self.records)
-
-
 def find_split(path: str, role: str, option: str) -> str:
-    """The name of the data for `role` ("train", "val" or "test") in what a user names: a folder, or a name already.
+    """The name of the data for a role, in what a user names: a folder, or a name of data already.
+
+    Args:
+        path: what the user names.
+        role: what the data are for: "train", "val" or "test".
+        option: the option that names `path`, for messages.
 
     Raises:
-        InputError: it is a folder that has no such split.
+        InputError: `path` is a folder that has no such split.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -66,10 +54,8 @@ def find_split(path: str, role: str, option: str) -> str:
         raise InputError(
             f"{option}: {path} has no split {_ROLES[role][0]}, it has {', '.join(splits)}; name one as {path}:SPLIT"
         )
-    raise InputError(
-        f"{option}: {path} holds neither VOC layout (Annotations, JPEGImages, ImageSets/Main/train.txt and val.txt or "
-        "test.txt) nor COCO layout (annotations/*train*.json and *val*.json or *test*.json) nor YOLO's (data.yaml)"
-    )
+    layouts = [reader.layout for reader in READERS if not isinstance(reader, ImageReader)]
+    raise InputError(f"{option}: {path} holds neither {' nor '.join(layouts)}")
 
 
 def data_splits(root: str) -> tuple[str, str]:
@@ -85,62 +71,43 @@ def data_splits(root: str) -> tuple[str, str]:
 
 
 def splits_of(folder: Path) -> dict[str, str]:
-    """Split -> name of its data; empty where the folder is of no layout."""
-    if is_voc(folder):
-        return {split: f"{folder}:{split}" for split in voc_splits(folder)}
-    if splits := _coco_splits(folder):
-        return splits
-    if file := find_yolo(folder):
-        return {split: f"{file}:{split}" for split in yolo_splits(file)}
-    return {}
+    """The name of the data by the name of the split; empty where no reader finds splits in the folder."""
+    return next((splits for reader in READERS if (splits := reader.splits(folder))), {})
 
 
-def _coco_splits(folder: Path) -> dict[str, str]:
-    """Split -> its annotation file, of annotations/instances_train2017.json, annotations/val.json and the like."""
-    splits = {}
-    for path in sorted((folder / "annotations").glob("*.json")):
-        match = re.fullmatch(r"(?:instances_)?(train|trainval|val|test)(?:\d{4})?", path.stem)
-        if match:
-            splits[match.group(1)] = str(path)
-    return splits
-
-
-def read_source(name: str, defects: Defects, first_pixel: int = 1) -> Source:
+def read_source(name: str, defects: Defects, options: ReaderOptions) -> Source:
     """Reads data.
 
     Args:
         name: see the module.
-        defects: filled with what was mended.
-        first_pixel: number of the first pixel in VOC's XML, see `load_voc`.
+        defects: is filled with what was mended.
+        options: what the config says about reading.
 
     Raises:
-        InputError: it is missing or broken; the message names the file.
+        InputError: the data are missing or broken; the message names the file.
     """
-    path, _, part = _builtin(name).partition(":")
+    path, _, part = _path_of_builtin(name).partition(":")
     if path != name.partition(":")[0] and not Path(path).exists():
         raise InputError(
             f"{name}: {path} is missing; set DETECTRON2_DATASETS to the folder that holds detectron2's data sets, "
             "or name data of your own with --data DIR"
         )
-    if path.endswith(".json"):
-        return Source(*load_coco(Path(path), Path(part) if part else None, defects))
-    if path.endswith((".yaml", ".yml")):
-        return Source(*load_yolo(Path(path), part, defects))
     root = Path(path)
+    splits = splits_of(root) if root.is_dir() else {}
+    if part in splits and splits[part] != name:
+        return read_source(splits[part], defects, options)
+    clear = part or not splits  # of several splits, the name must say which
+    reader = next((reader for reader in READERS if clear and reader.recognises(root, part)), None)
+    source = reader and reader.read(root, part, defects, options)
+    if source and source.records:
+        return source
     if not root.is_dir():
         raise InputError(f"{name}: no such data set, folder or .json file")
-    if is_voc(root) and part:
-        return Source(*load_voc(root, part, defects, first_pixel), declared=False)
-    splits = splits_of(root)
-    if part in splits:
-        return read_source(splits[part], defects, first_pixel)
-    if not part and not splits and (records := load_images(root)):
-        return Source(records, [])
     raise InputError(f"{name}: name the split as {path}:SPLIT; there are {', '.join(splits) or 'none'}")
 
 
-def _builtin(name: str) -> str:
-    """detectron2's names of COCO and VOC data as paths; anything else as it is."""
+def _path_of_builtin(name: str) -> str:
+    """PATH:PART of detectron2's names of COCO and VOC data; any other name as it is."""
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
     if name in _PREDEFINED_SPLITS_COCO["coco"]:
         images, annotations = _PREDEFINED_SPLITS_COCO["coco"][name]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
+from detection.data.drawing import draw_boxes
 from detection.data.mapper import DetectionMapper, read_image
 from residet.progress import progress
 
@@ -14,7 +15,6 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import convert_image_to_rgb
-from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from tabulate import tabulate
 
@@ -97,8 +97,12 @@ def unreadable(name: str) -> dict[str, str]:
 def draw_samples(name: str, records: Sequence[dict], count: int, path: Path, seed: int) -> None:
     """A sheet of images with their boxes, some of the dataset dicts of registered data, drawn at random."""
     chosen = random.Random(seed).sample(records, min(count, len(records)))
-    metadata = MetadataCatalog.get(name)
-    drawn = [Visualizer(read_image(r, "RGB"), metadata).draw_dataset_dict(r).get_image() for r in chosen]
+    names = MetadataCatalog.get(name).thing_classes
+    drawn = []
+    for record in chosen:
+        annotations = record.get("annotations", [])
+        boxes, classes = [a["bbox"] for a in annotations], [a["category_id"] for a in annotations]
+        drawn.append(draw_boxes(read_image(record, "RGB"), boxes, classes, names))
     _save_sheet(drawn, path)
 
 
@@ -108,7 +112,7 @@ def draw_augmented(cfg: CfgNode, name: str, records: Sequence[dict], count: int,
     Returns:
         how many boxes augmentation left without area.
     """
-    metadata = MetadataCatalog.get(name)
+    names = MetadataCatalog.get(name).thing_classes
     mapper = DetectionMapper(cfg, True)
     np.random.seed(seed)
     drawn, dropped = [], 0
@@ -119,9 +123,8 @@ def draw_augmented(cfg: CfgNode, name: str, records: Sequence[dict], count: int,
         example = mapper(record)
         dropped += example["dropped_boxes"]
         image = convert_image_to_rgb(example["image"].permute(1, 2, 0), cfg.INPUT.FORMAT)
-        boxes, kinds = example["instances"].gt_boxes, example["instances"].gt_classes
-        labels = [metadata.thing_classes[k] for k in kinds]
-        drawn.append(Visualizer(image, metadata).overlay_instances(boxes=boxes, labels=labels).get_image())
+        objects = example["instances"]
+        drawn.append(draw_boxes(image, objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist(), names))
     _save_sheet(drawn, path)
     return dropped
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC layout -> detectron2's dataset dicts: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
+"""Reads PASCAL VOC's layout: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
 
 from __future__ import annotations
 
@@ -9,35 +9,54 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.defects import FROM_ZERO, LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
 from detection.data.images import IMAGE_SUFFIXES, image_size
+from detection.data.readers import Reader, ReaderOptions, Source
 
 from detectron2.structures import BoxMode
 
 
+class VOCReader(Reader):
+    """PASCAL VOC's layout: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
+
+    layout = "VOC layout (Annotations, JPEGImages, ImageSets/Main/train.txt and val.txt or test.txt)"
+
+    def splits(self, folder: Path) -> dict[str, str]:
+        return {split: f"{folder}:{split}" for split in voc_splits(folder)} if is_voc(folder) else {}
+
+    def recognises(self, path: Path, part: str) -> bool:
+        return bool(part) and is_voc(path)
+
+    def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
+        return load_voc(path, part, defects, options.first_pixel)
+
+
 def is_voc(root: Path) -> bool:
+    """Whether a folder has VOC's two folders."""
     return (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir()
 
 
 def voc_splits(root: Path) -> list[str]:
-    """Names of the splits that ImageSets/Main lists (not those of one class, as VOC has them: `cat_train`)."""
+    """Names of the splits in ImageSets/Main, without VOC's lists of a single class (`cat_train`)."""
     names = sorted(p.stem for p in (root / "ImageSets" / "Main").glob("*.txt"))
     return [n for n in names if n.rsplit("_", 1)[-1] == n]
 
 
-def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> tuple[list[dict], list[str]]:
+def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> Source:
     """Reads a split.
 
     Args:
-        defects: filled with what was mended.
-        first_pixel: 1 where corners are pixel indices from 1 on, the last inclusive, as VOC's own are; 0 where they
-            are continuous, from 0 to the width, as many tools write them.
+        root: folder of VOC's layout.
+        split: name of a list in ImageSets/Main.
+        defects: is filled with what was mended.
+        first_pixel: 1 where corners are pixel indices from 1 on, the last inclusive, as in VOC's own files; 0 where
+            corners are continuous, from 0 to the width, as many tools write them.
 
     Returns:
-        dataset dicts, whose annotations carry the class name as `category`, and `difficult` (0 or 1); and the class
-        names, sorted. Boxes are continuous: a whole image of 1, 1, W, H becomes 0, 0, W, H. Where no image of a
-        test split has an XML (VOC 2012's), records are without annotations.
+        the data, with the classes of their boxes in alphabetical order. Annotations have `difficult` (0 or 1). Boxes
+        are continuous: a whole image of 1, 1, W, H becomes 0, 0, W, H. Where no image of a test split has an XML (VOC
+        2012's), records are without annotations.
 
     Raises:
-        InputError: a file is missing or broken; the message names it.
+        InputError: a file is missing or broken; the message names the file.
     """
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
@@ -54,9 +73,11 @@ def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> 
             defects.note(LISTED_TWICE, f"{listing.name}, {image_id}")
     ids = list(dict.fromkeys(ids))
     if split.startswith("test") and not any((root / "Annotations" / f"{image_id}.xml").is_file() for image_id in ids):
-        return [_record(image_id, path := _image_path(root, image_id), *image_size(path)) for image_id in ids], []
+        paths = {image_id: _image_path(root, image_id) for image_id in ids}
+        return Source([_record(image_id, path, *image_size(path)) for image_id, path in paths.items()], [])
     records = [_read_record(root, image_id, defects, first_pixel) for image_id in ids]
-    return records, sorted({a["category"] for r in records for a in r["annotations"]})
+    classes = sorted({a["category"] for r in records for a in r["annotations"]})
+    return Source(records, classes, declared=False)
 
 
 def _record(image_id: str, image: Path, width: int, height: int) -> dict:

@@ -1,4 +1,4 @@
-"""YOLO's text files -> detectron2's dataset dicts: a data.yaml, images/…, and labels/… beside them.
+"""Reads YOLO's layout: a data.yaml, images/…, and labels/… with text files.
 
 A line of a label file is `class x_centre y_centre width height` in parts of the image, or `class x y x y …`, a polygon.
 An image without a label file has no objects.
@@ -11,6 +11,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.defects import LISTED_TWICE, Defects, clean_box
 from detection.data.images import IMAGE_SUFFIXES, image_size, list_images
+from detection.data.readers import Reader, ReaderOptions, Source
 
 import numpy as np
 import yaml
@@ -20,8 +21,22 @@ from detectron2.structures import BoxMode
 _TOLERANCE = 0.5
 
 
+class YOLOReader(Reader):
+    """YOLO's layout: a data.yaml, images/…, labels/…"""
+
+    layout = "YOLO's (data.yaml)"
+    suffixes = (".yaml", ".yml")
+
+    def splits(self, folder: Path) -> dict[str, str]:
+        file = find_yolo(folder)
+        return {split: f"{file}:{split}" for split in yolo_splits(file)} if file else {}
+
+    def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
+        return load_yolo(path, part, defects)
+
+
 def find_yolo(root: Path) -> Path | None:
-    """The data.yaml of a folder of YOLO layout: the YAML file in it that has `names`; None where there is none."""
+    """The data.yaml of a folder: the first YAML file with `names`; None where the folder has no such file."""
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         if "names" in _read_yaml(path):
             return path
@@ -29,21 +44,24 @@ def find_yolo(root: Path) -> Path | None:
 
 
 def yolo_splits(file: Path) -> list[str]:
+    """Names of the splits in a data.yaml."""
     return [split for split in ("train", "val", "test") if _read_yaml(file).get(split)]
 
 
-def load_yolo(file: Path, split: str, defects: Defects) -> tuple[list[dict], list[str]]:
+def load_yolo(file: Path, split: str, defects: Defects) -> Source:
     """Reads a split.
 
     Args:
-        file: data.yaml, with `names`, and for each split a folder of images, a .txt file that lists some, or several.
-        defects: filled with what was mended.
+        file: data.yaml, with `names`, and for each split a folder of images, a .txt file that lists images, or several
+            of these.
+        split: "train", "val" or "test".
+        defects: is filled with what was mended.
 
     Returns:
-        dataset dicts, whose annotations carry the class name as `category`; and the class names in their order.
+        the data, with the classes in their order.
 
     Raises:
-        InputError: a file is missing or broken; the message names it, and the line.
+        InputError: a file is missing or broken; the message names the file, and the line.
     """
     content = _read_yaml(file)
     names = content.get("names")
@@ -63,7 +81,7 @@ def load_yolo(file: Path, split: str, defects: Defects) -> tuple[list[dict], lis
         raise InputError(f"{file}: {split}: there is no image in {', '.join(map(str, sources))}")
     if len(set(images)) < len(images):
         defects.note(LISTED_TWICE, file.name)
-    return [_read_record(image, names, defects) for image in dict.fromkeys(images)], list(names)
+    return Source([_read_record(image, names, defects) for image in dict.fromkeys(images)], list(names))
 
 
 def _read_yaml(path: Path) -> dict:

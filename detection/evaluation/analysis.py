@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backbones.whole_files import whole_file, write_json
 from detection.evaluation import tide
-from detection.evaluation.report import write_json
 from detection.evaluation.voc import BoxEvaluator, VOCEvaluator
 
 import matplotlib
@@ -17,7 +17,7 @@ _SCORE, _IOU = 0.5, 0.5
 BACKGROUND = "background"
 
 
-class ErrorEvaluator(BoxEvaluator):
+class ErrorAnalysis(BoxEvaluator):
     """Leaves errors.json, confusion.png and precision_recall.png in a folder.
 
     Args:
@@ -40,7 +40,6 @@ class ErrorEvaluator(BoxEvaluator):
         costs = tide.errors(found)
         matrix = confusion_matrix(images, len(self.classes))
         names = [*self.classes, BACKGROUND]
-        self.folder.mkdir(parents=True, exist_ok=True)
         counts = {name: int(np.sum(np.array(found.kind) == i)) for i, name in enumerate(tide.KINDS)}
         content = {"dAP50": costs, "count": counts, "confusion": {"classes": names, "matrix": matrix.tolist()}}
         write_json(content, self.folder / "errors.json")
@@ -123,6 +122,5 @@ def draw_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) ->
 
 
 def _save(figure: Figure, path: Path) -> None:
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=120)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

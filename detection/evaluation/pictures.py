@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from detection.data.drawing import draw_boxes
 from detection.data.loader import records_of
 from detection.data.mapper import DetectionMapper, read_image
 from detection.inference.modes import as_tested
@@ -15,7 +16,6 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 from torch import nn
 
@@ -35,18 +35,22 @@ def draw_pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, folder: Pat
 @torch.no_grad()
 def pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, count: int) -> Iterator[tuple[dict, np.ndarray]]:
     """Dataset dicts and their pictures, (H, W, 3) uint8 RGB."""
-    metadata = MetadataCatalog.get(dataset_name)
+    names = MetadataCatalog.get(dataset_name).thing_classes
     mapper, tested = DetectionMapper(cfg, False), as_tested(cfg, model)
     was_training = model.training
     tested.eval()
     for record in records_of(cfg, dataset_name)[:count]:
-        found = tested([mapper(record)])[0]["instances"].to("cpu")
+        detections = tested([mapper(record)])[0]["instances"].to("cpu")
+        detections = detections[detections.scores > _SHOWN_SCORE]
         image = read_image(record, "RGB")
         scale = max(1.0, _PICTURE_WIDTH / record["width"])
-        drawn = [Visualizer(image, metadata, scale).draw_instance_predictions(found[found.scores > _SHOWN_SCORE])]
+        boxes, classes = detections.pred_boxes.tensor.numpy(), detections.pred_classes.tolist()
+        drawn = [draw_boxes(image, boxes, classes, names, detections.scores.tolist(), scale)]
         if "annotations" in record:
-            drawn.insert(0, Visualizer(image, metadata, scale).draw_dataset_dict(record))
-        yield record, np.hstack([d.get_image() for d in drawn])
+            truth = record["annotations"]
+            boxes, classes = [a["bbox"] for a in truth], [a["category_id"] for a in truth]
+            drawn.insert(0, draw_boxes(image, boxes, classes, names, scale=scale))
+        yield record, np.hstack(drawn)
     model.train(was_training)
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-from pathlib import Path
-
 from tabulate import tabulate
 
 
@@ -41,18 +37,3 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     columns = list(dict.fromkeys(k for row in rows.values() for k in row))
     body = [[name, *(row.get(c) for c in columns)] for name, row in rows.items()]
     return tabulate(body, ["", *columns], tablefmt="github", floatfmt=".1f", missingval="-")
-
-
-def write_json(content: dict | list, path: Path) -> None:
-    """Writes it whole or not at all; NaN, which JSON has not, becomes null."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_without_nan(content), indent=2) + "\n")
-    partial.replace(path)
-
-
-def _without_nan(content):
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content

@@ -26,7 +26,7 @@ _DETECTIONS = 100  # of an image, the best of all classes
 
 
 @dataclass
-class Found:
+class MatchedDetections:
     """Detections and objects of a whole data set, flat.
 
     Attributes:
@@ -48,14 +48,14 @@ class Found:
     taken: list[bool] = field(default_factory=list)
 
 
-def match(images: Iterable[tuple[ndarray, ...]]) -> Found:
+def match(images: Iterable[tuple[ndarray, ...]]) -> MatchedDetections:
     """Matches detections with objects and sorts the errors.
 
     Args:
         images: of each, detections' boxes (N, 4) x0, y0, x1, y1, scores (N,), classes (N,); objects' boxes (M, 4),
             classes (M,), and whether they are to be ignored (M,).
     """
-    found = Found()
+    found = MatchedDetections()
     for boxes, scores, classes, objects, object_classes, ignored in images:
         order = np.argsort(-scores, kind="stable")[:_DETECTIONS]
         crowd = objects[ignored], object_classes[ignored]
@@ -65,7 +65,7 @@ def match(images: Iterable[tuple[ndarray, ...]]) -> Found:
     return found
 
 
-def _match_image(found: Found, boxes, scores, classes, objects, object_classes, crowd) -> None:
+def _match_image(found: MatchedDetections, boxes, scores, classes, objects, object_classes, crowd) -> None:
     first = len(found.taken)
     same = classes[:, None] == object_classes
     overlap = iou(boxes, objects)
@@ -103,7 +103,7 @@ def _error(overlap: ndarray, same: ndarray, taken: ndarray) -> tuple[int, int]:
     return KINDS.index("Bkg" if overlap.max(initial=0) <= _BACKGROUND else "Both"), -1
 
 
-def errors(found: Found) -> dict[str, float]:
+def errors(found: MatchedDetections) -> dict[str, float]:
     """{"AP50", "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}: AP at .5, and what mending each
     kind alone would add to it, in %.
 
@@ -155,7 +155,7 @@ def ap50(scores: ndarray, classes: ndarray, hit: ndarray, counts: dict[int, int]
     """Mean over the classes with objects of the precision at 101 recalls, in %, as COCO has it.
 
     Args:
-        scores, classes, hit: of the detections, as `Found` has them.
+        scores, classes, hit: of the detections, as `MatchedDetections` has them.
         counts: objects of each class.
     """
     aps = []

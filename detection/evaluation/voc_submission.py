@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backbones.whole_files import write_text
 from detection.evaluation.voc import BoxEvaluator
 
 
@@ -23,5 +24,4 @@ class VOCResultFiles(BoxEvaluator):
                 for (x0, y0, x1, y1), score, kind in zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True)
                 if kind == i
             ]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"comp4_det_test_{name.replace('/', '_')}.txt").write_text("".join(lines))
+            write_text("".join(lines), self.folder / f"comp4_det_test_{name.replace('/', '_')}.txt")

@@ -6,6 +6,8 @@ ResNet's COCO system. N: regions; K: classes; M: resolution; a search region is 
 
 from __future__ import annotations
 
+from detection.heads.windows import scale_boxes
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -82,7 +84,7 @@ class Localiser(nn.Module):
                 continue
             overlap, best = pairwise_iou(of_image, target.gt_boxes).max(dim=1)
             chosen = overlap >= _MIN_IOU
-            regions.append(search_regions(of_image[chosen], self.search))
+            regions.append(scale_boxes(of_image[chosen], self.search))
             objects.append(target.gt_boxes.tensor[best[chosen]])
             classes.append(target.gt_classes[best[chosen]])
         if not sum(map(len, regions)):
@@ -93,18 +95,12 @@ class Localiser(nn.Module):
 
     def forward(self, features: dict[str, Tensor], boxes: list[Boxes], classes: list[Tensor]) -> list[Boxes]:
         """The boxes of the objects of the given classes near the given boxes, for each image."""
-        regions = [search_regions(b, self.search) for b in boxes]
+        regions = [scale_boxes(b, self.search) for b in boxes]
         if not sum(map(len, regions)):
             return boxes
         probabilities = self.logits(features, regions, torch.cat(classes)).sigmoid()
         found = decode(torch.cat([r.tensor for r in regions]), probabilities, self.kinds)
         return [Boxes(b) for b in found.split([len(b) for b in boxes])]
-
-
-def search_regions(boxes: Boxes, factor: float) -> Boxes:
-    """The boxes, enlarged about their centres; parts beyond the image stay."""
-    centre, size = boxes.get_centers(), boxes.tensor[:, 2:] - boxes.tensor[:, :2]
-    return Boxes(torch.cat([centre - size * factor / 2, centre + size * factor / 2], dim=1))
 
 
 def encode(regions: Tensor, objects: Tensor, kinds: tuple[str, ...], resolution: int) -> Tensor:

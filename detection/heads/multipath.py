@@ -8,14 +8,14 @@ several depths (skip connections), and classified by several classifiers, each f
 from __future__ import annotations
 
 from backbones.errors import InputError
-from detection.heads.roi_heads import RegionHeads
+from detection.heads.region_heads import RegionHeads
+from detection.heads.windows import scale_boxes
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cross_entropy
 from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, _log_classification_stats
 from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import matched_pairwise_iou
@@ -69,16 +69,10 @@ class FovealTower(nn.Module):
 
     def forward(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         """(N, fc_dim) of all images' regions."""
-        windows = [foveal(b, self.scale) for b in boxes]
+        windows = [scale_boxes(b, self.scale) for b in boxes]
         pooled = [pool([features[n]], windows) for n, pool in zip(self.names, self.poolers, strict=True)]
         x = torch.cat([F.normalize(x.float().flatten(1)).view_as(x) for x in pooled], dim=1) * _NORM
         return self.fc(self.reduce(x).flatten(1))
-
-
-def foveal(boxes: Boxes, scale: float) -> Boxes:
-    """Windows about the boxes' centres, `scale` times as wide and high; pooling gives zeros beyond the image."""
-    centre, size = boxes.get_centers(), boxes.tensor[:, 2:] - boxes.tensor[:, :2]
-    return Boxes(torch.cat([centre - scale * size / 2, centre + scale * size / 2], dim=1))
 
 
 class IntegralOutputLayers(FastRCNNOutputLayers):
@@ -141,15 +135,15 @@ def integral_labels(proposals: Instances, thresholds: tuple[float, ...], backgro
 
 
 @ROI_HEADS_REGISTRY.register()
-class MultiPathROIHeads(RegionHeads, ROIHeads):
+class MultiPathROIHeads(RegionHeads):
     """MultiPathNet's head on the last three of MODEL.ROI_HEADS.IN_FEATURES, shallow to deep: conv3, conv4, conv5."""
 
     @configurable
-    def __init__(self, *, towers: list[FovealTower], box_predictor: nn.Module, region_options: dict, **kwargs):
+    def __init__(self, *, towers: list[FovealTower], box_predictor: nn.Module, **kwargs):
         super().__init__(**kwargs)
         self.towers = nn.ModuleList(towers)
         self.box_predictor = box_predictor
-        self.setup(**region_options)
+        self.cast_pooled_features()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -170,13 +164,13 @@ class MultiPathROIHeads(RegionHeads, ROIHeads):
             )
             for scale, depth in zip(FOVEAL, DEPTHS, strict=True)
         ]
-        options = cls.options(cfg, input_shape)
-        channels = len(towers) * head.FC_DIM * (2 if options["global_context"] else 1)
+        channels = cls.predictor_channels(cfg, len(towers) * head.FC_DIM)
         predictor = IntegralOutputLayers if head.INTEGRAL_IOUS else FastRCNNOutputLayers
-        return super().from_config(cfg) | {
+        return {
+            **super().from_config(cfg),
+            **cls.region_arguments(cfg, input_shape),
             "towers": towers,
             "box_predictor": predictor(cfg, ShapeSpec(channels=channels)),
-            "region_options": options,
         }
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:

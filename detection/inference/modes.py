@@ -6,7 +6,7 @@ import zlib
 
 from backbones.errors import InputError
 from detection.data.loader import build_test_loader
-from detection.heads.roi_heads import RegionHeads
+from detection.heads.region_heads import RegionHeads
 from detection.inference.region_scales import RegionScales
 from detection.inference.tiles import TiledDetector
 from residet.loaders import seeded
@@ -38,14 +38,21 @@ def check_testing(cfg: CfgNode) -> None:
         raise InputError(f"{chosen[0]}: is for a GeneralizedRCNN with an RPN of its own, not MODEL.LOAD_PROPOSALS")
 
 
+def resolve_plain_testing(cfg: CfgNode) -> None:
+    """Sets TEST to one look at each image: no test-time augmentation, no tiles, no pyramid."""
+    cfg.TEST.AUG.ENABLED = False
+    cfg.TEST.TILES.SIZE = 0
+    cfg.TEST.REGION_SCALES = ()
+
+
 def metric_groups(cfg: CfgNode) -> list[str]:
     """The groups of results that there will be, "bbox" of "bbox/AP" and the like."""
     if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
-        found = ["box_proposals"]
+        groups = ["box_proposals"]
     else:
-        groups = {"coco": "bbox", "voc": "voc", "errors": "errors"}
-        found = [groups[name] for name in cfg.TEST.EVALUATORS]
-    return found + ["validation"] * cfg.TEST.LOSS
+        of_evaluator = {"coco": "bbox", "voc": "voc", "errors": "errors"}
+        groups = [of_evaluator[name] for name in cfg.TEST.EVALUATORS]
+    return groups + ["validation"] * cfg.TEST.LOSS
 
 
 def check_metric(cfg: CfgNode) -> None:
@@ -53,12 +60,12 @@ def check_metric(cfg: CfgNode) -> None:
     metric, tests = cfg.TEST.BEST_METRIC, cfg.DATASETS.TEST
     averages = ("", "_ema") if cfg.SOLVER.EMA.DECAY else ("",)
     if len(tests) > 1:
-        known = [f"{name}{average}/{group}/" for name in tests for group in metric_groups(cfg) for average in averages]
+        starts = [f"{name}{average}/{group}/" for name in tests for group in metric_groups(cfg) for average in averages]
     else:
-        known = [f"{group}{average}/" for group in metric_groups(cfg) for average in averages]
-    if metric and not metric.startswith(tuple(known)):
+        starts = [f"{group}{average}/" for group in metric_groups(cfg) for average in averages]
+    if metric and not metric.startswith(tuple(starts)):
         raise InputError(
-            f"TEST.BEST_METRIC: {metric} is none of {', '.join(f'{start}…' for start in known)} (TEST.EVALUATORS, "
+            f"TEST.BEST_METRIC: {metric} is none of {', '.join(f'{start}…' for start in starts)} (TEST.EVALUATORS, "
             "TEST.LOSS, SOLVER.EMA.DECAY), such as bbox/AP"
         )
 
@@ -94,7 +101,8 @@ def validation_losses(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict
     """
     was_training = model.training
     model.eval()
-    # These decide by it what they return; what they hold stays as at test.
+    # The model, the RPN and the RoI heads return losses if their own `training` is set. Their dropout and norm layers
+    # stay in evaluation mode.
     for module in (model, getattr(model, "proposal_generator", None), getattr(model, "roi_heads", None)):
         if module is not None:
             module.training = True

@@ -3,7 +3,7 @@
 from backbones.adapters import backbone_for_torchvision
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
-from backbones.registry import ResidualBackbone
+from backbones.registry import backbone_for_detectron2
 from backbones.resnet import ResidualNet
 from backbones.weights.read import IMAGENET_MEAN
 
@@ -103,13 +103,13 @@ def test_weights_for_bgr_are_turned_to_rgb(tmp_path):
     mean, std = (torch.tensor(v).view(-1, 1, 1) * 255 for v in (backbone.image_mean, backbone.image_std))
     with torch.no_grad():
         bgr = (rgb.flip(1) - torch.tensor(about["mean"]).view(-1, 1, 1)) / torch.tensor(about["std"]).view(-1, 1, 1)
-        expected = network.features(bgr)["res2"]
+        expected = network.feature_maps(bgr)["res2"]
         got = torch.nn.Sequential(*list(backbone.body.children())[:5])((rgb - mean) / std)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_bad_requests_are_named(tmp_path):
-    with pytest.raises(InputError, match="residual network for ImageNet"):
+    with pytest.raises(InputError, match="take a network with maps res2 to res5"):
         backbone_for_torchvision("cifar_resnet20")
     for layers in ((), (1, 5), (0, 1), (4, 3), (2, 2)):
         with pytest.raises(InputError, match="returned_layers"):
@@ -176,7 +176,9 @@ def test_stock_detectron2_by_config_name_alone(detector, name):
 def test_lazy_config():
     cfg = model_zoo.get_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py").model
     maps = ["res2", "res3", "res4", "res5"]
-    cfg.backbone.bottom_up = LazyCall(ResidualBackbone)(arch="resnet18", out_features=maps, norm="BN", freeze_at=1)
+    cfg.backbone.bottom_up = LazyCall(backbone_for_detectron2)(
+        arch="resnet18", out_features=maps, norm="BN", freeze_at=1
+    )
     cfg.pixel_std = [57.0, 57.0, 57.0]
     model = instantiate(cfg)
     data = 2 * detectron2_image()

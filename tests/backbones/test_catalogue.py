@@ -3,8 +3,7 @@
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.complexity import FLOPS_TOLERANCE, agrees, measure, table
 from backbones.errors import InputError
-from backbones.networks import build_network
-from backbones.spec import Figure
+from backbones.spec import PublishedValue
 from backbones.wide import parse_cifar_wrn
 
 import pytest
@@ -13,7 +12,7 @@ import yaml
 from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
 from run_tools import PROJECT, assert_clear_error, run_tool
 
-FIGURES = [(spec, figure) for spec in CATALOGUE.values() for figure in spec.figures]
+FIGURES = [(spec, figure) for spec in CATALOGUE.values() for figure in spec.published]
 
 
 @pytest.mark.parametrize(("spec", "figure"), FIGURES, ids=lambda x: getattr(x, "name", getattr(x, "value", None)))
@@ -26,24 +25,24 @@ def test_only_so_many_figures_are_said_to_be_of_another_network():
     wrns = ["cifar_wrn40_2_b131", "cifar_wrn40_2_b311", "cifar_wrn22_2_b313"]
     assert names == ["resnext101_64x4d", *wrns]
     for name in wrns:  # the row names the network that has the figure, and that is in the catalogue
-        figure = CATALOGUE[name].figures[0]
+        figure = CATALOGUE[name].published[0]
         other = CATALOGUE[figure.differs.split()[-1]]
-        assert other.figures[0].value == figure.value and other.kernels == CATALOGUE[name].kernels
+        assert other.published[0].value == figure.value and other.kernels == CATALOGUE[name].kernels
 
 
 def test_what_agreement_means():
     size = measure(get_spec("resnet50"))
     assert (size.params, size.weights) == pytest.approx((25.557032, 25.503912), abs=1e-6)
     for value, is_so in (("25.6", True), ("25.56", True), ("25.5", False), ("26", True)):
-        assert agrees(Figure("params", value, ""), size) == is_so
-    assert agrees(Figure("flops", f"{size.flops / (1 + 0.9 * FLOPS_TOLERANCE)}", ""), size)
-    assert not agrees(Figure("flops", f"{size.flops / (1 + 1.1 * FLOPS_TOLERANCE)}", ""), size)
+        assert agrees(PublishedValue("params", value, ""), size) == is_so
+    assert agrees(PublishedValue("flops", f"{size.flops / (1 + 0.9 * FLOPS_TOLERANCE)}", ""), size)
+    assert not agrees(PublishedValue("flops", f"{size.flops / (1 + 1.1 * FLOPS_TOLERANCE)}", ""), size)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "cifar_preact_resnet110", "resnext50_32x4d"])
 def test_flops_and_activations_are_fvcores(name):
     spec = get_spec(name)
-    network = build_network(spec, spec.num_classes).eval()
+    network = spec.build(spec.num_classes).eval()
     image = torch.zeros(1, 3, spec.input_size, spec.input_size)
     flops = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).by_operator()
     activations = ActivationCountAnalysis(network, image).unsupported_ops_warnings(False).total()
@@ -111,7 +110,7 @@ def test_names_of_wide_resnets_parse_and_print_back(name, depths, kernels, dropo
 def test_the_name_counts_the_convolutions():
     for name in ("cifar_wrn28_10", "cifar_wrn40_2_b131", "cifar_wrn40_2_b3", "cifar_wrn22_2_b313"):
         with torch.device("meta"):
-            network = build_network(get_spec(name), 10)
+            network = get_spec(name).build(10)
         convolutions = sum(isinstance(m, torch.nn.Conv2d) for m in network.modules())
         assert f"cifar_wrn{convolutions}_" in name
 

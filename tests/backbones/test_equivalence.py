@@ -5,7 +5,6 @@ import dataclasses
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
 from backbones.forms import convert_form
-from backbones.networks import build_network
 from backbones.resnet import ResidualNet, build_stage
 from backbones.vgg import VGGSpec
 from backbones.weights.export import export
@@ -41,7 +40,7 @@ def test_what_torchvision_and_timm_have():
 @pytest.mark.parametrize("spec", IN_TORCHVISION, ids=lambda s: s.name)
 def test_torchvisions_weights_give_torchvisions_logits(spec):
     theirs = make_norms_matter(torchvision.models.get_model(spec.timm, num_classes=5))
-    ours = build_network(spec, 5).eval()
+    ours = spec.build(5).eval()
     load_state(ours, theirs.state_dict(), "theirs")
     expected, got = outputs(theirs, ours)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
@@ -56,7 +55,7 @@ def test_timms_weights_give_timms_logits(spec, tmp_path):
     else:
         make_norms_matter(theirs)
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
-    ours = build_network(spec, 5).eval()
+    ours = spec.build(5).eval()
     load_state(ours, read_weights(tmp_path / "theirs.pth").state, "theirs")
     expected, got = outputs(theirs, ours, size=size)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
@@ -68,7 +67,7 @@ WAYS_BACK = {"torchvision": torchvision.models.get_model, "timm": timm.create_mo
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize("to", WAYS_BACK)
 def test_the_way_back_to_torchvision_and_timm(to, suffix, tmp_path):
-    ours = make_norms_matter(build_network(get_spec("resnext50_32x4d"), 7))
+    ours = make_norms_matter(get_spec("resnext50_32x4d").build(7))
     torch.save({"model": ours.state_dict(), "arch": "resnext50_32x4d"}, tmp_path / "ours.pth")
     export(tmp_path / "ours.pth", tmp_path / "there" / f"w.{suffix}", to)
     content = read_checkpoint(tmp_path / "there" / f"w.{suffix}")
@@ -79,7 +78,7 @@ def test_the_way_back_to_torchvision_and_timm(to, suffix, tmp_path):
 
 
 def test_the_way_back_of_vgg_to_timm():
-    ours = build_network(get_spec("vgg16"), 7).eval()
+    ours = get_spec("vgg16").build(7).eval()
     theirs = timm.create_model("vgg16", num_classes=7).eval()
     theirs.load_state_dict(to_timm_vgg(ours.state_dict()))
     expected, got = outputs(ours, theirs, size=(224, 224))

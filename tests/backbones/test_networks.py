@@ -6,7 +6,6 @@ import shutil
 from backbones.blocks import Block
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
-from backbones.networks import build_network
 from backbones.resnet import ResidualNet, build_stage
 from backbones.spec import ArchSpec
 
@@ -27,7 +26,7 @@ def test_maps_are_as_declared_also_of_odd_sizes(spec):
     with torch.device("meta"):  # shapes alone: nothing is computed
         network = ResidualNet(spec, spec.num_classes)
         image = torch.empty(2, 3, 75, 101)
-        maps = network.features(image)
+        maps = network.feature_maps(image)
         logits = network(image)
     assert logits.shape == (2, spec.num_classes)
     assert list(maps) == ["stem", *spec.stages] == [info["name"] for info in network.feature_info]
@@ -132,7 +131,7 @@ def test_dropout_lies_between_the_convolutions():
 
 def test_pre_activation_stages_are_sums_and_the_last_is_normalised():
     network = ResidualNet(get_spec("cifar_preact_resnet110"), None)
-    maps = network.features(torch.randn(2, 3, 32, 32))
+    maps = network.feature_maps(torch.randn(2, 3, 32, 32))
     assert (maps["res2"] < 0).any() and (maps["res3"] < 0).any() and (maps["res4"] >= 0).all()
     assert not hasattr(network.layer1[0], "bn1") and hasattr(network.layer1[1], "bn1")
 
@@ -155,9 +154,9 @@ def test_zero_init_residual_makes_identities(name):
 
 def test_zero_init_without_shortcuts_is_refused():
     with pytest.raises(InputError, match="plain18: a network without shortcuts"):
-        build_network(get_spec("plain18"), 10, zero_init_residual=True)
+        get_spec("plain18").build(10, zero_init_residual=True)
     with pytest.raises(InputError, match="vgg16: has no zero_init_residual"):
-        build_network(get_spec("vgg16"), 10, zero_init_residual=True)
+        get_spec("vgg16").build(10, zero_init_residual=True)
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_preact_resnet164", "cifar_wrn10_2_d0.3"])

@@ -2,7 +2,7 @@
 
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
-from backbones.registry import ResidualBackbone, VGGBackbone, spec_of_builder
+from backbones.registry import backbone_for_detectron2, spec_of_builder
 from backbones.resnet import ResidualNet
 from backbones.spec import FEATURES
 from backbones.vgg import VGGSpec
@@ -17,7 +17,7 @@ from torch import nn
 
 @pytest.mark.parametrize("freeze_at", range(6))
 def test_freeze_at(freeze_at):
-    net = ResidualBackbone("resnet18", ["res5"], "BN", freeze_at)
+    net = backbone_for_detectron2("resnet18", ["res5"], "BN", freeze_at)
     parts = {"stem": net.conv1, "res2": net.layer1, "res3": net.layer2, "res4": net.layer3, "res5": net.layer4}
     frozen = [name for name, part in parts.items() if not any(p.requires_grad for p in part.parameters())]
     assert frozen == list(FEATURES[:freeze_at])
@@ -35,7 +35,7 @@ NORMS |= {"LN": LayerNorm}
 @pytest.mark.parametrize("name", ["resnet18", "preact_resnet200"])
 def test_norms(norm, name):
     with torch.device("meta" if name == "preact_resnet200" else "cpu"):
-        net = ResidualBackbone(name, ["res5"], norm)
+        net = backbone_for_detectron2(name, ["res5"], norm)
         if norm == "SyncBN":
             net.eval()  # it trains on GPUs only
         assert isinstance(net.bn1, NORMS[norm]) and isinstance(net.layer4[0].bn2, NORMS[norm])
@@ -45,33 +45,31 @@ def test_norms(norm, name):
 
 def test_a_norm_that_does_not_fit_is_named():
     with pytest.raises(InputError, match=r"MODEL\.RESNETS\.NORM: GN does not fit resnext50_2x40d"):
-        ResidualBackbone("resnext50_2x40d", ["res5"], "GN")
+        backbone_for_detectron2("resnext50_2x40d", ["res5"], "GN")
 
 
 def test_stages_past_the_last_output_are_not_built():
-    assert not hasattr(ResidualBackbone("resnet18", ["res3"]), "layer3")
+    assert not hasattr(backbone_for_detectron2("resnet18", ["res3"]), "layer3")
 
 
 def test_bad_backbone_keys_are_named():
     with pytest.raises(InputError, match="OUT_FEATURES"):
-        ResidualBackbone("resnet18", ["res6"])
+        backbone_for_detectron2("resnet18", ["res6"])
     with pytest.raises(InputError, match="FREEZE_AT"):
-        ResidualBackbone("resnet18", ["res5"], "BN", 6)
-    with pytest.raises(InputError, match="take VGGBackbone"):
-        ResidualBackbone("vgg16", ["conv5"])
+        backbone_for_detectron2("resnet18", ["res5"], "BN", 6)
 
 
 def test_vgg_maps_are_as_declared_and_frozen_from_the_front():
-    net = VGGBackbone(get_spec("vgg16"), ["conv3", "conv5"], freeze_at=2)
+    net = backbone_for_detectron2(get_spec("vgg16"), ["conv3", "conv5"], freeze_at=2)
     with torch.no_grad():
         maps = net(torch.zeros(1, 3, 70, 101))
     assert {k: tuple(v.shape[1:]) for k, v in maps.items()} == {"conv3": (256, 17, 25), "conv5": (512, 4, 6)}
     assert {k: (s.channels, s.stride) for k, s in net.output_shape().items()} == {"conv3": (256, 4), "conv5": (512, 16)}
     frozen = [k for k, p in net.named_parameters() if not p.requires_grad]
     assert frozen == [f"features.{i}.{p}" for i in (0, 2, 5, 7) for p in ("weight", "bias")]
-    assert len(VGGBackbone(get_spec("vgg16"), ["conv2"]).features) == 9
+    assert len(backbone_for_detectron2(get_spec("vgg16"), ["conv2"]).features) == 9
     with pytest.raises(InputError, match="OUT_FEATURES"):
-        VGGBackbone(get_spec("vgg16"), ["res4"])
+        backbone_for_detectron2(get_spec("vgg16"), ["res4"])
 
 
 def test_builders_are_registered_and_know_their_network():
@@ -92,9 +90,9 @@ def test_builders_are_registered_and_know_their_network():
 def test_a_network_in_detectron2_is_the_network():
     """The wrapper computes what the network does."""
     network = ResidualNet(get_spec("resnet18"), None).eval()
-    backbone = ResidualBackbone("resnet18", ["res2", "res5"]).eval()
+    backbone = backbone_for_detectron2("resnet18", ["res2", "res5"]).eval()
     load_state(backbone, network.state_dict(), "network")
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        expected, got = network.features(image), backbone(image)
+        expected, got = network.feature_maps(image), backbone(image)
     assert list(got) == ["res2", "res5"] and all(torch.equal(v, expected[k]) for k, v in got.items())

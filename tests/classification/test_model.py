@@ -4,13 +4,12 @@ import json
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from backbones.networks import build_network
 from backbones.resnet import ResidualNet
 from backbones.weights.files import read_checkpoint
 from classification.config import default_config
-from classification.data.datasets import open_split
-from classification.data.loaders import build_train_loader, class_names
-from classification.evaluator import ErrorEvaluator
+from classification.data.datasets import class_names, open_split
+from classification.data.loaders import build_train_loader
+from classification.evaluator import TopKErrorEvaluator
 from classification.layer_response import layer_responses
 from classification.model import Classifier
 from classification.prepare import prepare
@@ -46,7 +45,7 @@ def test_same_seed_same_batches(cfg):
 
 
 def test_model_normalises_and_gives_losses_or_logits():
-    model = Classifier(build_network(get_spec("resnet18"), 4), [10.0] * 3, [2.0] * 3)
+    model = Classifier(get_spec("resnet18").build(4), [10.0] * 3, [2.0] * 3)
     batch = {"image": torch.full((2, 3, 32, 32), 10, dtype=torch.uint8), "label": torch.tensor([0, 3])}
     assert model(batch)["loss_cls"].ndim == 0
     model.eval()
@@ -58,7 +57,7 @@ def test_model_normalises_and_gives_losses_or_logits():
 
 
 def test_errors_are_of_all_images():
-    evaluator = ErrorEvaluator()
+    evaluator = TopKErrorEvaluator()
     evaluator.reset()
     evaluator.process({"label": torch.arange(10)}, torch.eye(10))  # all right
     ascending = torch.arange(10.0).expand(2, 10)

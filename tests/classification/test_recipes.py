@@ -6,10 +6,9 @@ from backbones.catalogue import get_spec
 from classification.config import default_config
 from classification.data.transforms import check_transforms
 from classification.published import compare, tables
-from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError, set_iterations
+from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError, resolve_schedule
 from classification.trainer import ClassificationTrainer
-from residet.launch import merge_config
-from residet.trainer import check_engine
+from residet.config import check_engine, merge_config, resolve_engine
 
 import pytest
 import torch
@@ -27,7 +26,7 @@ def load(name, *opts, images=CIFAR):
     merge_config(cfg, str(RECIPES / name), [*opts, "MODEL.DEVICE", "cpu"])
     check_engine(cfg)
     check_transforms(cfg)
-    set_iterations(cfg, images)
+    resolve_schedule(cfg, images)
     return cfg
 
 
@@ -140,9 +139,9 @@ def test_linear_scaling_is_explicit_and_printed():
     assert load("imagenet.yaml", "SOLVER.IMS_PER_BATCH", "512").SOLVER.BASE_LR == 0.1
     cfg = default_config()
     cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.SCALE_LR_FROM_BATCH = 512, 256
-    assert check_engine(cfg) == ["learning rate 0.1 scaled to 0.2: a batch of 512, not 256"]
+    assert resolve_engine(cfg) == ["learning rate 0.1 scaled to 0.2: a batch of 512, not 256"]
     assert pytest.approx(0.2) == cfg.SOLVER.BASE_LR
-    assert check_engine(cfg) == []  # once, though a run's own config is read again on resume
+    assert resolve_engine(cfg) == []  # once, though a run's own config is read again on resume
     assert pytest.approx(0.2) == cfg.SOLVER.BASE_LR
 
 
@@ -153,7 +152,7 @@ def test_a_schedule_can_be_made_shorter():
     assert tenth.SOLVER.MAX_ITER == 7_800 and tenth.SOLVER.STEPS == (2_340, 4_680, 6_240)
     for cfg in (half, tenth):  # what the run leaves as config.yaml means the same
         length = cfg.SOLVER.MAX_ITER
-        set_iterations(cfg, CIFAR)
+        resolve_schedule(cfg, CIFAR)
         assert length == cfg.SOLVER.MAX_ITER
 
 

@@ -3,8 +3,7 @@
 import json
 
 from backbones.catalogue import get_spec
-from backbones.networks import build_network
-from classification.evaluator import ErrorEvaluator
+from classification.evaluator import TopKErrorEvaluator
 from classification.views import Crops, Dense
 
 import pytest
@@ -23,7 +22,7 @@ RUN += ["SOLVER.IMS_PER_BATCH", 8, "DATALOADER.NUM_WORKERS", 0, "SOLVER.BASE_LR"
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return make_norms_matter(build_network(get_spec("resnet18"), 7)).eval()
+    return make_norms_matter(get_spec("resnet18").build(7)).eval()
 
 
 @torch.no_grad()
@@ -51,7 +50,7 @@ def test_dense_is_the_network_turned_into_convolutions(network):
     for scale in (256, 384):
         resized = resize(image, [scale], antialias=True)
         for view in (resized, resized.flip(-1)):
-            scores = fc(functional.avg_pool2d(network.features(view)["res5"], 7, 1))
+            scores = fc(functional.avg_pool2d(network.feature_maps(view)["res5"], 7, 1))
             assert scores.shape[-1] > scores.shape[-2] > 1
             expected.append(scores.mean((2, 3)).softmax(1))
     assert torch.allclose(Dense((256, 384), 224)(network, image), torch.stack(expected).mean(0), atol=1e-5)
@@ -62,7 +61,7 @@ def test_errors_among_all_classes_and_among_those_present():
     scores[0, [0, 1]] = torch.tensor([1.0, 2.0])  # 1 wins, of those present 0
     scores[1, 2] = 1.0
     scores[2, [0, 2]] = torch.tensor([1.0, 0.5])  # wrong either way
-    evaluator = ErrorEvaluator(present=[0, 2])
+    evaluator = TopKErrorEvaluator(present=[0, 2])
     evaluator.reset()
     evaluator.process({"label": torch.tensor([0, 2, 2])}, scores)
     results = evaluator.evaluate()["val"]

@@ -4,7 +4,7 @@ from backbones.registry import spec_of_builder
 from backbones.vgg import VGGSpec
 from detection.data.loader import check_loader
 from detection.inference.modes import check_testing
-from detection.phases import check_stages, stage_config
+from detection.phases import check_phases, phase_config
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_the_readme_names_every_folder_and_recipe():
 def test_it_loads_and_writes_to_a_folder_of_its_own(name):
     cfg = load_config(name)
     spec_of_builder(cfg.MODEL.BACKBONE.NAME)
-    check_stages(cfg)
+    check_phases(cfg)
     check_testing(cfg)
     check_loader(cfg, eval_only=False)
     folders = [load_config(other).OUTPUT_DIR for other in LEAVES if not other.startswith("demo")]
@@ -105,7 +105,7 @@ def test_schedules_are_the_papers(name):
     train, test, runs = RECIPES[name]
     cfg = load_config(name)
     assert train == cfg.DATASETS.TRAIN and (test,) == cfg.DATASETS.TEST
-    stages = [stage_config(cfg, stage) for stage in cfg.STAGES] or [cfg]
+    stages = [phase_config(cfg, stage) for stage in cfg.PHASES] or [cfg]
     found = [
         (c.MODEL.META_ARCHITECTURE, c.SOLVER.IMS_PER_BATCH, c.SOLVER.BASE_LR, c.SOLVER.STEPS, c.SOLVER.MAX_ITER)
         for c in stages
@@ -168,13 +168,13 @@ def test_multipathnets_settings_are_its_codes():
 
 def test_the_four_steps_share_a_frozen_backbone():
     cfg = load_config("paper/resnet/faster_rcnn_resnet101_coco.yaml", "OUTPUT_DIR", "out")
-    one, two, three, four = (stage_config(cfg, stage) for stage in cfg.STAGES)
+    one, two, three, four = (phase_config(cfg, stage) for stage in cfg.PHASES)
     assert [c.MODEL.BACKBONE.FREEZE_AT for c in (one, two, three, four)] == [2, 2, 5, 5]
     assert three.MODEL.WEIGHTS == four.MODEL.WEIGHTS == "out/fast_rcnn/model_final.pth" and not one.MODEL.WEIGHTS
     assert two.DATASETS.PROPOSAL_FILES_TRAIN == ("out/rpn/proposals/coco_2014_train.pth",)
     assert four.DATASETS.PROPOSAL_FILES_TEST == ("out/rpn_shared/proposals/coco_2014_val.pth",)
     two.defrost()
-    assert stage_config(cfg, cfg.STAGES[0], ["SOLVER.IMS_PER_BATCH"]).SOLVER.IMS_PER_BATCH == 16  # the user's stays
+    assert phase_config(cfg, cfg.PHASES[0], ["SOLVER.IMS_PER_BATCH"]).SOLVER.IMS_PER_BATCH == 16  # the user's stays
 
 
 def models():
@@ -182,9 +182,9 @@ def models():
     seen = set()
     for name in LEAVES:
         cfg = load_config(name)
-        stages = [None, *(cfg.STAGES if "resnet50_" in name else [])]
+        stages = [None, *(cfg.PHASES if "resnet50_" in name else [])]
         for stage in stages:
-            key = str((stage_config(cfg, stage) if stage else cfg).MODEL) + str(cfg.TEST.REGION_SCALES)
+            key = str((phase_config(cfg, stage) if stage else cfg).MODEL) + str(cfg.TEST.REGION_SCALES)
             if key not in seen:
                 seen.add(key)
                 yield pytest.param(name, stage, id=name.removesuffix(".yaml") + (f":{stage['name']}" if stage else ""))
@@ -194,7 +194,7 @@ def models():
 def test_its_model_takes_a_step_and_infers(name, stage):
     cfg = load_config(name, "MODEL.ROI_HEADS.NUM_CLASSES", 4, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 4)
     cfg.merge_from_list(["MODEL.ROI_BOX_HEAD.FC_DIM", 64, "MODEL.ROI_LOC_HEAD.CONV_DIM", 64])
-    cfg = stage_config(cfg, stage) if stage else cfg
+    cfg = phase_config(cfg, stage) if stage else cfg
     cfg.defrost()
     cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 4
     if cfg.MODEL.RESNETS.NORM == "SyncBN":  # which knows GPUs only

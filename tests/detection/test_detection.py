@@ -5,15 +5,15 @@ import json
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.resnet import ResidualNet
-from backbones.vgg import build_vgg
 from backbones.weights.files import save_checkpoint
 from backbones.weights.load import load_state
-from backbones.weights.read import Weights, read_weights, take_preprocessing
+from backbones.weights.read import Weights, read_weights, resolve_preprocessing
+from backbones.whole_files import write_json
 from detection.checkpoint import _classifier_state, load_detector
 from detection.config import default_config
-from detection.data.catalog import register_datasets
+from detection.data.catalog import resolve_datasets
 from detection.data.coco import write_coco
-from detection.evaluation.report import summary, table, write_json
+from detection.evaluation.report import summary, table
 from detection.evaluation.voc import VOCEvaluator
 from detection.inference.modes import validation_losses
 from detection.prepare import prepare
@@ -45,29 +45,29 @@ def classifier(tmp_path):
 def test_classifier_fills_backbone_and_stage_5(kind, classifier):
     net, path = classifier
     cfg = load_config(f"faster_rcnn_resnet18{kind}.yaml", "MODEL.WEIGHTS", str(path))
-    take_preprocessing(cfg, read_weights(path))
+    resolve_preprocessing(cfg, read_weights(path))
     assert cfg.MODEL.PIXEL_MEAN == [1.0, 2.0, 3.0] and cfg.MODEL.PIXEL_STD == [4.0, 5.0, 6.0]
     model = build_model(cfg)
-    load_detector(cfg, model, for_training=True)
+    load_detector(cfg, model, read_weights(cfg.MODEL.WEIGHTS), for_training=True)
     backbone = model.backbone.bottom_up if kind else model.backbone
     stage5 = backbone.layer4 if kind else model.roi_heads.res5
     assert torch.equal(backbone.conv1.weight, net.conv1.weight)
     assert torch.equal(backbone.layer3[1].bn2.running_var, net.layer3[1].bn2.running_var)
     assert torch.equal(stage5[1].conv2.weight, net.layer4[1].conv2.weight)
     with pytest.raises(InputError, match="holds a classifier"):
-        load_detector(cfg, model, for_training=False)
+        load_detector(cfg, model, read_weights(cfg.MODEL.WEIGHTS), for_training=False)
 
 
 def test_torchvisions_vgg_fills_convolutions_and_head():
     cfg = load_config("faster_rcnn_vgg16.yaml")
-    model, network = build_model(cfg), build_vgg(get_spec("vgg16"))
-    state, skip = _classifier_state(model, Weights(path="vgg16.pth", state=network.state_dict()))
+    model, network = build_model(cfg), get_spec("vgg16").build(1000)
+    state, skip = _classifier_state(get_spec("vgg16"), model, Weights(path="vgg16.pth", state=network.state_dict()))
     load_state(model, state, "vgg16.pth", skip)
     assert torch.equal(model.backbone.features[28].weight, network.features[28].weight)
     assert torch.equal(model.roi_heads.box_head.classifier[3].weight, network.classifier[3].weight)
     assert all(k.startswith(("proposal_generator.", "roi_heads.box_predictor.")) for k in skip)
     cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 14
-    with pytest.raises(InputError, match="VGGBoxHead takes 512 channels of 7 x 7"):
+    with pytest.raises(InputError, match="fc6 of vgg16 takes 512 channels of 7 x 7"):
         build_model(cfg)
     cfg.MODEL.ROI_HEADS.NAME = "ArchRes5ROIHeads"
     with pytest.raises(InputError, match="vgg16 has no stage 5"):
@@ -86,11 +86,11 @@ def test_stock_detectron2_takes_our_checkpoint(classifier):
 def test_another_arch_is_refused(classifier, tmp_path):
     cfg = load_config("faster_rcnn_resnet50_fpn.yaml", "MODEL.WEIGHTS", str(classifier[1]))
     with pytest.raises(InputError, match="holds resnet18, the model is resnet50"):
-        load_detector(cfg, torch.nn.Module(), for_training=True)
+        load_detector(cfg, torch.nn.Module(), read_weights(cfg.MODEL.WEIGHTS), for_training=True)
     torch.save(classifier[0].state_dict(), tmp_path / "bare.pth")  # one that does not say what it is
     cfg.MODEL.WEIGHTS = str(tmp_path / "bare.pth")
     with pytest.raises(InputError, match=r"\d+ of \d+ entries fit; \d+ missing"):
-        load_detector(cfg, build_model(cfg), for_training=True)
+        load_detector(cfg, build_model(cfg), read_weights(cfg.MODEL.WEIGHTS), for_training=True)
 
 
 def detector_file(cfg, path):
@@ -108,12 +108,12 @@ def test_other_classes_reinitialise_the_predictor_and_say_so(tmp_path, caplog, m
     cfg.DATASETS.CLASSES, cfg.MODEL.ROI_HEADS.NUM_CLASSES = ("a", "b", "c"), 3
     new = build_model(cfg)
     with caplog.at_level("WARNING", logger="residet"):
-        load_detector(cfg, new, for_training=True)
+        load_detector(cfg, new, read_weights(cfg.MODEL.WEIGHTS), for_training=True)
     assert "was trained for 2 classes ['a', 'b'], the data has 3 classes" in caplog.text
     assert new.roi_heads.box_predictor.cls_score.out_features == 4
     assert torch.equal(new.proposal_generator.rpn_head.conv.weight, old.proposal_generator.rpn_head.conv.weight)
     with pytest.raises(InputError, match="evaluate on matching data"):
-        load_detector(cfg, new, for_training=False)
+        load_detector(cfg, new, read_weights(cfg.MODEL.WEIGHTS), for_training=False)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def registered(shapes):
     cfg = default_config()
     cfg.DATASETS.TRAIN = ()
     cfg.DATASETS.TEST = (str(shapes / "annotations" / "train.json"),)  # every class is in it
-    register_datasets(cfg)
+    resolve_datasets(cfg)
     return cfg
 
 
@@ -259,8 +259,8 @@ def test_prepare_names_what_is_wrong(shapes):
             prepared("TEST.BEST_METRIC", metric)
     with pytest.raises(InputError, match=r"bbox/AP is none of a/bbox/…, a/voc/…, a/errors/…, b/bbox"):
         prepared("TEST.BEST_METRIC", "bbox/AP", "DATASETS.TEST", ("a", "b"))
-    with pytest.raises(InputError, match=r"SCALE_LR_FROM_BATCH: stages have learning rates"):
-        prepared("SOLVER.SCALE_LR_FROM_BATCH", 8, "STAGES", [{"name": "a"}])
+    with pytest.raises(InputError, match=r"SCALE_LR_FROM_BATCH: phases have learning rates"):
+        prepared("SOLVER.SCALE_LR_FROM_BATCH", 8, "PHASES", [{"name": "a"}])
     with pytest.raises(InputError, match=r"give MODEL\.WEIGHTS"):
         prepared(eval_only=True)
     with pytest.raises(InputError, match=r"coco_2017_train|instances_train2017"):

@@ -7,8 +7,8 @@ from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
 from detection.config import default_config
 from detection.data.proposals import read_proposals
-from detection.phases import check_stages, stage_config
-from residet.trainer import check_engine
+from detection.phases import check_phases, phase_config
+from residet.config import resolve_engine
 
 import pytest
 import torch
@@ -120,27 +120,27 @@ def test_stages_that_were_stopped_end_with_the_very_weights(shapes, tmp_path):
 def test_a_stage_scales_its_own_rate_and_has_a_metric_of_its_own():
     cfg = default_config()
     options = ["MODEL.META_ARCHITECTURE", "ProposalNetwork", "SOLVER.SCALE_LR_FROM_BATCH", 8, "SOLVER.BASE_LR", 0.01]
-    cfg.STAGES = [{"name": "rpn", "options": options}]
+    cfg.PHASES = [{"name": "rpn", "options": options}]
     cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE = "bbox/AP", 3
-    of_stage = stage_config(cfg, cfg.STAGES[0])
+    of_stage = phase_config(cfg, cfg.PHASES[0])
     assert of_stage.TEST.BEST_METRIC == "" and of_stage.TEST.PATIENCE == 0
     for metric in ("validation/total_loss", "box_proposals/AR@100"):
         cfg.TEST.BEST_METRIC = metric
-        assert metric == stage_config(cfg, cfg.STAGES[0]).TEST.BEST_METRIC
-    cfg.STAGES[0]["options"] += ["TEST.BEST_METRIC", "bbox/AP"]
-    with pytest.raises(InputError, match=r"STAGES: rpn: TEST.BEST_METRIC: bbox/AP is none of box_proposals/…"):
-        check_stages(cfg)
-    cfg.STAGES[0]["options"][-2:] = []
-    (line,) = check_engine(of_stage)
+        assert metric == phase_config(cfg, cfg.PHASES[0]).TEST.BEST_METRIC
+    cfg.PHASES[0]["options"] += ["TEST.BEST_METRIC", "bbox/AP"]
+    with pytest.raises(InputError, match=r"PHASES: rpn: TEST.BEST_METRIC: bbox/AP is none of box_proposals/…"):
+        check_phases(cfg)
+    cfg.PHASES[0]["options"][-2:] = []
+    (line,) = resolve_engine(of_stage)
     assert of_stage.SOLVER.BASE_LR == 0.02 and "0.01 scaled to 0.02" in line
 
 
 def test_what_the_user_sets_goes_before_the_stages_options():
     cfg = default_config()
-    cfg.STAGES = [{"name": "a", "options": ["SOLVER.ACCUMULATE", 3]}]
+    cfg.PHASES = [{"name": "a", "options": ["SOLVER.ACCUMULATE", 3]}]
     with pytest.raises(InputError, match="is no multiple of"):
-        check_stages(cfg)
-    check_stages(cfg, ["SOLVER.ACCUMULATE"])
+        check_phases(cfg)
+    check_phases(cfg, ["SOLVER.ACCUMULATE"])
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_what_the_user_sets_goes_before_the_stages_options():
     [
         ([{"name": "a", "size": 3}], "must have a name and may have"),
         (["rpn"], "must have a name"),
-        ([{"name": "a", "proposals": "b"}], "proposals 'b' is no stage before it"),
+        ([{"name": "a", "proposals": "b"}], "proposals 'b' is no phase before it"),
         ([{"name": "a", "options": ["SOLVER.MAXITER", 3]}], "did you mean SOLVER.MAX_ITER"),
         ([{"name": "a", "options": ["SOLVER.MAX_ITER"]}], "KEY VALUE pairs"),
     ],
 )
 def test_stages_that_cannot_be_run_are_named(stages, message):
     cfg = default_config()
-    cfg.STAGES = stages
+    cfg.PHASES = stages
     with pytest.raises(InputError, match=message):
-        check_stages(cfg)
+        check_phases(cfg)

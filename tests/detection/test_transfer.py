@@ -2,11 +2,10 @@
 
 import json
 
-from backbones.networks import build_network
 from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
-from detection.auto_config import adapt
+from detection.auto_config import resolve_schedule_and_anchors
 from detection.checkpoint import _copy_rows, load_detector, transfer_classes
 from detection.config import default_config
 from detection.prepare import prepare
@@ -35,7 +34,7 @@ def adapted(name, records, *given, anchors=True, batch=16):
     source = f"adapt {len(DatasetCatalog.list())}"
     DatasetCatalog.register(source, lambda: records)
     cfg.DATASETS.TRAIN = (source,)
-    return cfg, adapt(cfg, given, batch, anchors=anchors)
+    return cfg, resolve_schedule_and_anchors(cfg, given, batch, anchors=anchors)
 
 
 def images(count, side, ratio=1.0, size=800):
@@ -62,7 +61,7 @@ def test_the_configs_own_data_has_the_configs_schedule(shapes):
         cfg = load_config("faster_rcnn_resnet18_fpn.yaml")
         cfg.DATASETS.TRAIN = (str(shapes / "annotations" / "train.json"),)
         cfg.DATASETS.TEST = (str(shapes / "annotations" / "val.json"),)
-        lines = prepare(cfg, eval_only=False, batch=batch)
+        lines = prepare(cfg, eval_only=False, schedule_batch_size=batch).lines
         assert iterations == cfg.SOLVER.MAX_ITER and any(line.startswith("schedule") for line in lines) == bool(batch)
 
 
@@ -112,7 +111,7 @@ def test_classes_of_the_same_name_are_kept(name, layers, tmp_path):
     new.MODEL.WEIGHTS = str(tmp_path / "old.pth")
     fresh = build_model(new)
     before = {k: v.clone() for k, v in fresh.state_dict().items()}
-    load_detector(new, fresh, for_training=True)
+    load_detector(new, fresh, read_weights(new.MODEL.WEIGHTS), for_training=True)
     after, theirs = fresh.state_dict(), model.state_dict()
     for layer in layers:
         assert torch.equal(after[layer][[0, 2, 4]], theirs[layer][[2, 0, 3]])  # cow, cat, background
@@ -139,16 +138,16 @@ def test_a_run_and_those_it_is_the_start_of_keep_its_anchors(shapes, tmp_path):
     cfg.INPUT.MIN_SIZE_TRAIN = (64,)
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (str(shapes / "annotations" / "train.json"),)
     fresh = cfg.clone()
-    prepare(cfg, eval_only=False, batch=16)
+    prepare(cfg, eval_only=False, schedule_batch_size=16)
     scaled = cfg.MODEL.ANCHOR_GENERATOR.SIZES
     assert scaled != fresh.MODEL.ANCHOR_GENERATOR.SIZES
     about = DetectionTrainer.metadata(cfg)
-    save_checkpoint({"model": build_model(cfg).state_dict(), **about}, tmp_path / "model_0000001.pth")
+    save_checkpoint({"model": build_model(cfg).state_dict(), "trainer": {}, **about}, tmp_path / "model_0000001.pth")
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     for resume, weights in ((True, ""), (False, str(tmp_path / "model_0000001.pth"))):
         again = fresh.clone()
         again.MODEL.WEIGHTS = weights
-        prepare(again, eval_only=False, resume=resume, batch=16)
+        prepare(again, eval_only=False, resume=resume, schedule_batch_size=16)
         assert scaled == again.MODEL.ANCHOR_GENERATOR.SIZES
 
 
@@ -157,7 +156,7 @@ def test_a_detector_that_names_no_anchors_keeps_the_configs(shapes, tmp_path):
     cfg.INPUT.MIN_SIZE_TRAIN = (64,)
     torch.save(build_model(cfg).state_dict(), tmp_path / "zoo.pth")
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (str(shapes / "annotations" / "train.json"),)
-    lines = prepare(cfg, eval_only=False, batch=16)
+    lines = prepare(cfg, eval_only=False, schedule_batch_size=16).lines
     assert cfg.MODEL.ANCHOR_GENERATOR.SIZES == [[32, 64, 128, 256, 512]]
     assert any(line.startswith("schedule") for line in lines)
 
@@ -165,9 +164,9 @@ def test_a_detector_that_names_no_anchors_keeps_the_configs(shapes, tmp_path):
 @pytest.mark.parametrize("name", ["faster_rcnn_resnet18.yaml", "faster_rcnn_vgg16.yaml"])
 def test_an_rpn_starts_from_a_classifier(name, tmp_path):
     cfg = load_config(name, "MODEL.META_ARCHITECTURE", "ProposalNetwork", "MODEL.WEIGHTS", str(tmp_path / "c.pth"))
-    torch.save(build_network(spec_of_builder(cfg.MODEL.BACKBONE.NAME), 3).state_dict(), tmp_path / "c.pth")
+    torch.save(spec_of_builder(cfg.MODEL.BACKBONE.NAME).build(3).state_dict(), tmp_path / "c.pth")
     model = build_model(cfg)
-    load_detector(cfg, model, for_training=True)
+    load_detector(cfg, model, read_weights(cfg.MODEL.WEIGHTS), for_training=True)
     theirs = torch.load(tmp_path / "c.pth")
     ours = model.backbone.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours if k in theirs) and len(ours) > 20

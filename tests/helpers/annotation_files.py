@@ -3,7 +3,7 @@
 import json
 
 from detection.config import default_config
-from detection.data.catalog import register_datasets
+from detection.data.catalog import resolve_datasets
 
 from detectron2.data import DatasetCatalog
 from PIL import Image
@@ -48,5 +48,5 @@ def coco(root, **changes):
 def records_of(source):
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (str(source),)
-    lines = register_datasets(cfg)
+    lines = resolve_datasets(cfg)
     return DatasetCatalog.get(str(source)), cfg.DATASETS.CLASSES, lines

@@ -2,7 +2,8 @@
 
 from backbones.errors import InputError
 from classification.config import default_config
-from residet.launch import exit_code, merge_config
+from residet.config import merge_config
+from residet.launch import exit_code
 
 import pytest
 import torch

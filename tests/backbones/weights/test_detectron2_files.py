@@ -7,12 +7,11 @@ import re
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from backbones.networks import build_network
 from backbones.weights.export import export
 from backbones.weights.files import read_checkpoint
 from backbones.weights.load import load_backbone, load_state, spec_of
 from backbones.weights.naming import from_caffe2, from_detectron2, to_detectron2
-from backbones.weights.read import IMAGENET_MEAN, read_weights, take_preprocessing
+from backbones.weights.read import IMAGENET_MEAN, read_weights, resolve_preprocessing
 from detection.checkpoint import load_detector
 from detection.config import default_config
 
@@ -47,7 +46,7 @@ def ours_like(cfg, name, weights):
     if "fpn" not in name:
         own.MODEL.ROI_HEADS.NAME = "ArchRes5ROIHeads"
     model = build_model(own)
-    load_detector(own, model, for_training=False)
+    load_detector(own, model, read_weights(own.MODEL.WEIGHTS), for_training=False)
     return model.eval()
 
 
@@ -88,7 +87,9 @@ def test_detectron2s_detectors_give_the_same_features_and_detections(kind, depth
         expected = theirs.backbone if kind == "C4" else theirs.backbone.bottom_up
         backbone = load_backbone(path, arch, report=lambda _: None).eval()
         with torch.no_grad():
-            torch.testing.assert_close(backbone.features(inputs)["res4"], expected(inputs)["res4"], rtol=0, atol=1e-4)
+            torch.testing.assert_close(
+                backbone.feature_maps(inputs)["res4"], expected(inputs)["res4"], rtol=0, atol=1e-4
+            )
 
 
 def detectron2_backbone(*opts):
@@ -137,7 +138,7 @@ def test_msras_imagenet_file_is_the_caffe_variant_in_bgr(tmp_path):
     DetectionCheckpointer(theirs).load(str(path))  # detectron2 reads the same file
     image = 60 * torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        expected, got = theirs.eval()(image), ours.features(image)
+        expected, got = theirs.eval()(image), ours.feature_maps(image)
     for key, value in expected.items():
         scale = value.abs().max()
         assert scale > 0.1
@@ -150,10 +151,10 @@ def test_msras_file_trains_a_detector(tmp_path):
     cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
     cfg.MODEL.BACKBONE.NAME, cfg.MODEL.DEVICE = "build_resnet50_caffe_fpn_backbone", "cpu"
     cfg.MODEL.WEIGHTS = str(tmp_path / "R-50.pkl")
-    take_preprocessing(cfg, read_weights(cfg.MODEL.WEIGHTS))
+    resolve_preprocessing(cfg, read_weights(cfg.MODEL.WEIGHTS))
     assert cfg.INPUT.FORMAT == "BGR" and list(IMAGENET_MEAN[::-1]) == cfg.MODEL.PIXEL_MEAN
     model = build_model(cfg)
-    load_detector(cfg, model, for_training=True)
+    load_detector(cfg, model, read_weights(cfg.MODEL.WEIGHTS), for_training=True)
     expected = read_weights(cfg.MODEL.WEIGHTS).state["layer4.2.conv3.weight"]
     assert torch.equal(model.backbone.bottom_up.layer4[2].conv3.weight, expected)
 
@@ -176,7 +177,7 @@ def test_detectron2s_torchvision_file_is_torchvisions_network(tmp_path):
     weights = read_weights(path)
     assert (weights.channel_order, weights.mean) == ("RGB", IMAGENET_MEAN)
     assert spec_of(weights).name == "resnet50"
-    ours = build_network(get_spec("resnet50"), 4).eval()
+    ours = get_spec("resnet50").build(4).eval()
     load_state(ours, weights.state, "R-50.pkl")
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -184,7 +185,7 @@ def test_detectron2s_torchvision_file_is_torchvisions_network(tmp_path):
     again, _ = detectron2_backbone("MODEL.RESNETS.STRIDE_IN_1X1", False)
     DetectionCheckpointer(again).load(str(path))
     with torch.no_grad():
-        torch.testing.assert_close(again.eval()(image)["res5"], ours.features(image)["res5"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(again.eval()(image)["res5"], ours.feature_maps(image)["res5"], rtol=0, atol=1e-4)
 
 
 def test_a_detectron2_detector_that_does_not_say_its_pixels_is_not_guessed(tmp_path, caplog, monkeypatch):
@@ -217,7 +218,7 @@ def test_what_an_old_detectors_pixels_say(mean, order, tmp_path):
 
 
 def test_the_way_back_to_detectron2(tmp_path):
-    ours = make_norms_matter(build_network(get_spec("resnext50_32x4d"), 4))
+    ours = make_norms_matter(get_spec("resnext50_32x4d").build(4))
     torch.save({"model": ours.state_dict(), "arch": "resnext50_32x4d"}, tmp_path / "ours.pth")
     export(tmp_path / "ours.pth", tmp_path / "d2.pth", "detectron2")
     resnext = ("MODEL.RESNETS.NUM_GROUPS", 32, "MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.RESNETS.STRIDE_IN_1X1", False)
@@ -225,7 +226,7 @@ def test_the_way_back_to_detectron2(tmp_path):
     DetectionCheckpointer(theirs).load(str(tmp_path / "d2.pth"))
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        expected, got = ours.features(image), theirs.backbone.bottom_up.eval()(image)
+        expected, got = ours.feature_maps(image), theirs.backbone.bottom_up.eval()(image)
     for key, value in got.items():
         torch.testing.assert_close(value, expected[key], rtol=0, atol=1e-4)
     assert from_detectron2(to_detectron2(ours.state_dict())).keys() == ours.state_dict().keys()

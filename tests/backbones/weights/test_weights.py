@@ -127,8 +127,8 @@ def test_load_backbone_needs_the_file_alone(net, tmp_path):
     assert cfg["mean"] == (1.0, 2.0, 3.0) and cfg["input_size"] == 96 and cfg["classes"] == ("a", "b", "c", "d")
     net.eval(), backbone.eval()
     with torch.no_grad():
-        maps = backbone.features(torch.ones(1, 3, 64, 64))
-        assert torch.equal(maps["res5"], net.features(torch.ones(1, 3, 64, 64))["res5"])
+        maps = backbone.feature_maps(torch.ones(1, 3, 64, 64))
+        assert torch.equal(maps["res5"], net.feature_maps(torch.ones(1, 3, 64, 64))["res5"])
 
 
 def test_metadata_survives_safetensors(net, tmp_path):
@@ -142,7 +142,7 @@ def test_metadata_survives_safetensors(net, tmp_path):
     save_checkpoint({"model": net.state_dict(), **about}, tmp_path / "w.pth")
     export(tmp_path / "w.pth", tmp_path / "w.safetensors", "residet")
     before, after = read_weights(tmp_path / "w.pth"), read_weights(tmp_path / "w.safetensors")
-    assert before.about == after.about and after.input_size == 96
+    assert before.metadata == after.metadata and after.input_size == 96
     assert load_backbone(tmp_path / "w.safetensors", report=quiet).spec.name == "resnet18"
 
 
@@ -229,7 +229,7 @@ def test_a_detector_exports_its_backbone(net, tmp_path):
     save_checkpoint({"model": state, **about}, tmp_path / "detector.pth")
     export(tmp_path / "detector.pth", tmp_path / "backbone.pth", "residet")
     weights = read_weights(tmp_path / "backbone.pth")
-    assert weights.about == {"arch": "resnet18", "mean": (1.0, 2.0, 3.0)}
+    assert weights.metadata == {"arch": "resnet18", "mean": (1.0, 2.0, 3.0)}
     assert torch.equal(weights.state["layer4.1.conv2.weight"], net.layer4[1].conv2.weight)
 
 

@@ -6,10 +6,10 @@ import pickle
 import tarfile
 
 from backbones.errors import InputError
-from classification.data.datasets import DATASETS, open_split
+from classification.data.datasets import DATASETS, class_names, open_split
 from classification.data.examples import Example, TrainingImages
 from classification.data.images import BadImage, decode
-from classification.data.loaders import build_train_loader, build_val_loader, class_names
+from classification.data.loaders import build_train_loader, build_val_loader
 
 import numpy as np
 import pytest

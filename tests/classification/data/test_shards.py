@@ -5,8 +5,8 @@ import os
 import tarfile
 
 from backbones.errors import InputError
-from classification.data.datasets import open_split
-from classification.data.loaders import build_train_loader, build_val_loader, class_names
+from classification.data.datasets import class_names, open_split
+from classification.data.loaders import build_train_loader, build_val_loader
 
 import pytest
 import torch

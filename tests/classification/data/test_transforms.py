@@ -5,7 +5,7 @@ from backbones.weights.files import read_checkpoint, save_checkpoint
 from classification.config import default_config
 from classification.data.datasets import open_split
 from classification.data.examples import Example, TrainingImages
-from classification.data.loaders import build_train_loader, build_val_loader, prepare_normalisation, read_normalisation
+from classification.data.loaders import build_train_loader, build_val_loader, read_normalisation, resolve_normalisation
 from classification.data.normalise import PixelMean, WhitenedImages, Whitening, from_state
 from classification.data.transforms import PCANoise, check_transforms, train_transform, val_transform
 from residet.loaders import PositionSampler, seeded
@@ -182,7 +182,7 @@ def test_zca_is_pylearn2s():
 def test_what_is_fitted_is_applied_before_padding_and_goes_with_the_run(kind, shapes, tmp_path):
     opts = [*keys(SIZE=16, RESIZE=16, CROP="pad", NORMALISE=kind), "CLASSIFICATION.DATA", str(shapes / "crops")]
     cfg = make_cfg(*opts, "OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.IMS_PER_BATCH", 8)
-    prepare_normalisation(cfg, None)
+    resolve_normalisation(cfg, None)
     fitted = read_normalisation(cfg)
     images = open_split(cfg, "train")
     resize = v2.Resize((16, 16), antialias=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from backbones.weights.files import save_checkpoint
 from detection.config import default_config
-from detection.data.catalog import register_datasets
+from detection.data.catalog import resolve_datasets
 from detection.data.loader import GroupedBatches, build_test_loader, build_train_loader, check_loader, training_records
 from detection.data.proposals import attach_proposals, read_proposals, write_proposals
 from residet.loaders import PositionSampler
@@ -29,7 +29,7 @@ def cfg(shapes):
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS = (64, 96), 4, 0
     cfg.INPUT.ALBUMENTATIONS = [{"D4": {}}, {"RandomCrop": {"height": 90, "width": 90}}]
     cfg.MODEL.DEVICE = "cpu"
-    register_datasets(cfg)
+    resolve_datasets(cfg)
     return cfg
 
 

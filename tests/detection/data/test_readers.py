@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.config import default_config
-from detection.data.catalog import register_datasets
+from detection.data.catalog import resolve_datasets
 from detection.data.coco import find_images, load_coco, write_coco
 from detection.data.defects import (
     INVERTED,
@@ -33,7 +33,8 @@ from pycocotools.coco import COCO
 
 def test_voc_boxes_become_continuous(tmp_path):
     whole = obj(1, 1, W, H)
-    records, classes = load_voc(voc(tmp_path, [whole, obj("2.5", 3, 10, 12, "dog")]), "train", Defects())
+    source = load_voc(voc(tmp_path, [whole, obj("2.5", 3, 10, 12, "dog")]), "train", Defects())
+    records, classes = source.records, source.classes
     assert classes == ["cat", "dog"]
     assert [a["category"] for a in records[0]["annotations"]] == ["cat", "dog"]
     assert [a["bbox"] for a in records[0]["annotations"]] == [[0, 0, W, H], [1.5, 2, 10, 12]]
@@ -51,7 +52,7 @@ def test_voc_defects_are_counted_and_not_fatal(tmp_path):
         obj(3, 4, 9, 9, difficult="<difficult>1</difficult>"),
     ]
     defects = Defects()
-    records, _ = load_voc(voc(tmp_path, objects, size=False), "train", defects)
+    records = load_voc(voc(tmp_path, objects, size=False), "train", defects).records
     assert defects.counts == {NO_AREA: 1, INVERTED: 1, OUTSIDE: 1, OVER_EDGE: 1, NOT_FINITE: 1, MISSING_DIFFICULT: 1}
     assert [a["difficult"] for a in records[0]["annotations"]] == [0, 0, 1]
     assert records[0]["annotations"][0]["bbox"] == [29, 4, W, 8]
@@ -87,7 +88,7 @@ def test_broken_voc_names_the_file(tmp_path, break_it, message):
 def register(train, test):
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(map(str, train)), tuple(map(str, test))
-    return cfg, register_datasets(cfg)
+    return cfg, resolve_datasets(cfg)
 
 
 def test_classes_are_those_of_all_training_data(tmp_path):
@@ -126,15 +127,15 @@ def test_an_image_listed_twice_counts_once(tmp_path):
     root = voc(tmp_path, [obj(1, 1, 9, 9)])
     (root / "ImageSets" / "Main" / "train.txt").write_text("1\n1\n")
     defects = Defects()
-    records, _ = load_voc(root, "train", defects)
+    records = load_voc(root, "train", defects).records
     assert len(records) == 1 and defects.counts == {LISTED_TWICE: 1}
 
 
 def test_coco_categories_become_contiguous_in_the_order_of_their_ids(tmp_path):
-    records, classes, listed, ids = load_coco(coco(tmp_path), None, Defects())
-    assert listed and ids == {"cat": 3, "dog": 90}
-    assert classes == ["cat", "dog"]
-    annotation = records[0]["annotations"][0]
+    source = load_coco(coco(tmp_path), None, Defects())
+    assert source.declared and source.category_ids == {"cat": 3, "dog": 90}
+    assert source.classes == ["cat", "dog"]
+    annotation = source.records[0]["annotations"][0]
     assert annotation["category"] == "dog" and annotation["bbox"] == [1, 2, 11, 22] and annotation["area"] == 150
 
 
@@ -188,7 +189,8 @@ def test_real_coco_survives_the_way_through(real_data, tmp_path):
 def test_bccd_has_the_two_boxes_of_no_area(real_data):
     counts, defects = Counter(), Defects()
     for split in ("train", "val", "test"):
-        records, classes = load_voc(real_data / "bccd", split, defects)
+        source = load_voc(real_data / "bccd", split, defects)
+        records, classes = source.records, source.classes
         assert classes == ["Platelets", "RBC", "WBC"]
         counts.update(a["category"] for r in records for a in r["annotations"])
     assert counts == {"RBC": 4153, "WBC": 372, "Platelets": 361}
@@ -211,7 +213,7 @@ def test_builtin_names_lie_below_detectron2_datasets(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("voc_2007_train",), ("voc_2007_val",)
-    lines = register_datasets(cfg)
+    lines = resolve_datasets(cfg)
     assert cfg.DATASETS.CLASSES == ("cat",) and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1
     assert lines[0] == "voc_2007_train: 1 images, 1 boxes (cat 1)"
 

@@ -2,10 +2,11 @@
 
 from backbones.errors import InputError
 from detection.config import default_config
-from detection.data.catalog import register_datasets
-from detection.data.images import load_images
+from detection.data.catalog import resolve_datasets
+from detection.data.defects import Defects
 from detection.data.mapper import read_image
-from detection.data.sources import find_split
+from detection.data.readers import ReaderOptions
+from detection.data.sources import find_split, read_source
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_voc_in_the_wild(tmp_path):
     assert "1 objects whose class is written in another case" in said and "VOC_FIRST_PIXEL 0" in said
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.DATASETS.VOC_FIRST_PIXEL = (), (f"{root}:train",), 0
-    register_datasets(cfg)
+    resolve_datasets(cfg)
     assert DatasetCatalog.get(f"{root}:train")[0]["annotations"][2]["bbox"] == [3.5, 2.5, 30.25, 20]
 
 
@@ -78,7 +79,7 @@ def test_images_in_training_and_test_are_warned_of(tmp_path):
     def warnings(test):
         cfg = default_config()
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (f"{root}:train",), (f"{test}:val",)
-        return [line for line in register_datasets(cfg) if "warning" in line]
+        return [line for line in resolve_datasets(cfg) if "warning" in line]
 
     for same in (root, copy):  # one file, or one content
         assert "1 of 1 images are in the training data too" in warnings(same)[0]
@@ -89,7 +90,7 @@ def test_photographs_that_lie_on_their_side_are_measured_upright(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
-    (record,) = load_images(tmp_path)
+    (record,) = read_source(str(tmp_path), Defects(), ReaderOptions()).records
     assert (record["width"], record["height"]) == (20, 40) and read_image(record, "RGB").shape == (40, 20, 3)
 
 

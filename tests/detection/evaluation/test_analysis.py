@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from detection.config import default_config
-from detection.data.catalog import register_datasets
+from detection.data.catalog import resolve_datasets
 from detection.evaluation import tide
-from detection.evaluation.analysis import BACKGROUND, ErrorEvaluator, confusion_matrix
+from detection.evaluation.analysis import BACKGROUND, ErrorAnalysis, confusion_matrix
 from detection.evaluation.coco import BoxCOCOEvaluator, coco_stats
 from detection.trainer import DetectionTrainer
 
@@ -95,7 +95,7 @@ def registered(tmp_path):
     file.write_text(json.dumps(truth))
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.OUTPUT_DIR = (), (str(file),), str(tmp_path / "out")
-    register_datasets(cfg)
+    resolve_datasets(cfg)
     outputs = []
     for boxes, scores, kinds, *_ in images:
         found = Instances((SIZE, SIZE), pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32)))
@@ -144,7 +144,7 @@ def test_an_image_without_detections_or_objects_is_no_trouble(registered, tmp_pa
     empty = Instances((SIZE, SIZE), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
     empty.pred_classes = torch.zeros(0, dtype=torch.int64)
     DatasetCatalog.get(name)[0]["annotations"].clear()
-    results = run(ErrorEvaluator(name, tmp_path / "e"), name, [{"instances": empty}] * len(outputs))["errors"]
+    results = run(ErrorAnalysis(name, tmp_path / "e"), name, [{"instances": empty}] * len(outputs))["errors"]
     assert results["Miss"] == 100
     all_empty = run(DetectionTrainer.build_evaluator(cfg, name), name, [{"instances": empty}] * len(outputs))
     assert all_empty["bbox"]["AP"] == 0 == all_empty["bbox"]["AP-a"]
@@ -155,7 +155,7 @@ def test_data_without_truth_is_only_predicted(registered, tmp_path):
     truth = json.loads(Path(cfg.DATASETS.TEST[0]).read_text())
     (tmp_path / "test.json").write_text(json.dumps({k: v for k, v in truth.items() if k != "annotations"}))
     cfg.DATASETS.TEST, cfg.DATASETS.CLASSES = (str(tmp_path / "test.json"),), CLASSES
-    (line,) = register_datasets(cfg)
+    (line,) = resolve_datasets(cfg)
     assert "20 images without annotations" in line
     (name,) = cfg.DATASETS.TEST
     assert run(DetectionTrainer.build_evaluator(cfg, name), name, outputs) == {}

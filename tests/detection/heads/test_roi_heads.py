@@ -4,7 +4,7 @@ import copy
 
 from backbones.errors import InputError
 from detection.heads.postprocess import Candidates, select, vote
-from detection.heads.roi_heads import best_boxes
+from detection.heads.region_heads import best_boxes
 from detection.inference.modes import as_tested, check_testing
 from detection.inference.region_scales import RegionScales, best_scales
 from detection.inference.tiles import TiledDetector, tiles

@@ -4,9 +4,10 @@ import itertools
 import math
 
 from backbones.errors import InputError
-from detection.heads.locnet import MODES, Localiser, balanced_loss, decode, encode, search_regions
-from detection.heads.multipath import DEPTHS, FOVEAL, IntegralOutputLayers, foveal, integral_labels
+from detection.heads.locnet import MODES, Localiser, balanced_loss, decode, encode
+from detection.heads.multipath import DEPTHS, FOVEAL, IntegralOutputLayers, integral_labels
 from detection.heads.roi_heads import RegionHeads
+from detection.heads.windows import scale_boxes
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_a_borders_one_weighs_as_much_as_the_others():
 
 
 def test_search_regions_keep_their_centre():
-    found = search_regions(Boxes(torch.tensor([[10.0, 10, 20, 30]])), 1.8)
+    found = scale_boxes(Boxes(torch.tensor([[10.0, 10, 20, 30]])), 1.8)
     assert torch.allclose(found.tensor, torch.tensor([[6.0, 2, 24, 38]]))
 
 
@@ -122,7 +123,7 @@ def make_multipath(*opts):
 
 def test_windows_are_concentric():
     boxes = Boxes(torch.tensor([[10.0, 10, 20, 30]]))
-    assert [foveal(boxes, s).tensor[0].tolist() for s in (1.0, 4.0)] == [[10, 10, 20, 30], [-5, -20, 35, 60]]
+    assert [scale_boxes(boxes, s).tensor[0].tolist() for s in (1.0, 4.0)] == [[10, 10, 20, 30], [-5, -20, 35, 60]]
     assert FOVEAL == (1.0, 1.5, 2.0, 4.0)
 
 

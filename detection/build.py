@@ -1,0 +1,99 @@
+"""A detector from a config file or from a checkpoint alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backbones.errors import InputError
+from backbones.weights.files import read_checkpoint
+from backbones.weights.read import Weights, resolve_preprocessing, weights_in
+from detection.checkpoint import load_detector
+from detection.config import default_config
+from residet.config import merge_config, merge_options
+from residet.launch import resolve_device
+
+import yaml
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+# What a detector is built from. The other keys say how it was trained, and on which data.
+_MODEL_KEYS = ("MODEL", "INPUT", "TEST")
+
+
+def model_config(cfg: CfgNode) -> str:
+    """The part of a config that builds the detector, as YAML: what a checkpoint holds under the key `config`."""
+    part = cfg.clone()
+    part.defrost()
+    for key in set(part) - set(_MODEL_KEYS):
+        del part[key]
+    part.MODEL.WEIGHTS, part.MODEL.DEVICE = "", "cpu"
+    return part.dump()
+
+
+def build_detector(source: str | Path, weights: str | Path | None = None, options: list | None = None) -> nn.Module:
+    """A detector on the machine's device, ready to detect: detectron2's model in evaluation mode.
+
+        model = build_detector("output/detection/model_final.pth")
+        model = build_detector("configs/faster_rcnn_resnet50_fpn.yaml", weights="resnet50.pth")
+        model([{"image": image, "height": 480, "width": 640}])  # [{"instances": Instances}]
+
+    Args:
+        source: a checkpoint of `tools/train_net.py`, which says how its detector is built; or a config file.
+        weights: with a config file, a classifier's or a detector's weights; without them, those of the config's
+            MODEL.WEIGHTS, or random ones.
+        options: KEY, VALUE, … pairs that override the config.
+
+    Returns:
+        the model. `model.cfg` is its config, and `model.classes` the names of its classes, empty where not known.
+        Images are (3, H, W) uint8 with channels in the order `model.cfg.INPUT.FORMAT`.
+
+    Raises:
+        InputError: a file cannot be read, an option is unknown, or the weights do not fit.
+    """
+    cfg = default_config()
+    if Path(source).suffix in (".yaml", ".yml"):
+        merge_config(cfg, str(source), options or [])
+        path = str(weights or cfg.MODEL.WEIGHTS)
+        parameters = weights_in(read_checkpoint(path), path) if path else None
+    else:
+        if weights is not None:
+            raise InputError(f"weights: {source} holds weights already; name a config file to build from others")
+        content = read_checkpoint(source)
+        parameters = weights_in(content, source)
+        _merge_model_config(cfg, content, source)
+        merge_options(cfg, options or [], "options")
+    resolve_device(cfg)
+    return _build(cfg, parameters)
+
+
+def _merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
+    """Merges the config that a checkpoint holds.
+
+    Raises:
+        InputError: the checkpoint holds no config, or a damaged one.
+    """
+    text = content.get("config")
+    if not isinstance(text, str):
+        raise InputError(
+            f"{source}: does not say how its detector is built; name its config, build_detector(CONFIG, weights=…)"
+        )
+    try:
+        part = CfgNode(yaml.safe_load(text))
+        cfg.merge_from_other_cfg(part)
+    except (yaml.YAMLError, KeyError, ValueError, TypeError, AttributeError, AssertionError) as e:
+        raise InputError(f"{source}: its config cannot be read ({' '.join(str(e).split())})") from e
+
+
+def _build(cfg: CfgNode, weights: Weights | None) -> nn.Module:
+    if weights:
+        resolve_preprocessing(cfg, weights)
+        if weights.is_detector and weights.classes:
+            cfg.DATASETS.CLASSES = weights.classes
+            cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = len(weights.classes)
+    model = build_model(cfg)
+    if weights:
+        load_detector(cfg, model, weights, for_training=not weights.is_detector)
+    cfg.freeze()
+    model.cfg, model.classes = cfg, tuple(cfg.DATASETS.CLASSES)
+    return model.eval()
