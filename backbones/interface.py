@@ -97,6 +97,7 @@ class NetworkSpec(ABC):
         num_blocks: number of residual blocks.
         variant: what tells the network apart from others with the same parameters.
         stride_in_first: the stride is in the first convolution of a block, as in the Caffe weights of ResNet's authors.
+        has_norms: the network has norm layers.
         norm_follows_convolutions: every convolution has a norm behind it, before ReLU and addition.
         fully_convolutional: the classifier is one linear layer `fc` on the mean of the last map, so that it can be
             applied at every place of the map.
@@ -118,6 +119,7 @@ class NetworkSpec(ABC):
     num_blocks: int = 0
     variant: tuple = ()
     stride_in_first: bool = False
+    has_norms: ClassVar[bool] = True
     norm_follows_convolutions: bool = False
     fully_convolutional: ClassVar[bool] = False
     in_detectron2: bool = False

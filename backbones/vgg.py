@@ -79,6 +79,7 @@ class VGGSpec(NetworkSpec):
     input_size: ClassVar[int] = 224
     last_layer: ClassVar[str] = "classifier.6"
     classifier_prefix: ClassVar[str] = "classifier."
+    has_norms: ClassVar[bool] = False
     region_layers: ClassVar[dict[str, str]] = {"classifier.": "roi_heads.box_head.classifier."}
 
     @property

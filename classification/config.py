@@ -74,8 +74,8 @@ def _add_schedule(c: CfgNode) -> None:
     c.STEP_EPOCHS = (30, 60, 80)
     # Passes of linear warm-up from SOLVER.WARMUP_FACTOR. They set SOLVER.WARMUP_ITERS.
     c.WARMUP_EPOCHS = 0
-    # Passes between two evaluations; 0 evaluates at the end only.
-    # It sets TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD.
+    # Passes between two evaluations, and between two checkpoints: sets TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD. 0
+    # leaves these two in iterations; a TEST.EVAL_PERIOD of 0 evaluates at the end only.
     c.EVAL_EPOCHS = 1
     # Makes all of the schedule so many times as long.
     c.SCHEDULE_SCALE = 1.0

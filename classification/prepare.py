@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
@@ -9,6 +11,7 @@ from classification.data.datasets import class_names, open_split
 from classification.data.loaders import resolve_normalisation
 from classification.data.normalise import KINDS
 from classification.data.transforms import check_transforms
+from classification.keys import check_keys
 from classification.schedule import PLATEAU, resolve_schedule
 from classification.trainer import NORMS, ClassificationTrainer
 from residet.config import check_engine, resolve_engine
@@ -17,13 +20,14 @@ from residet.plan import RunPlan, check_same_run, plan_start
 from detectron2.config import CfgNode
 
 
-def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> RunPlan:
+def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_keys: Collection[str] = ()) -> RunPlan:
     """Checks keys, then weights, then data, and fills into cfg what follows from them. Freezes cfg.
 
     Args:
         cfg: the config, with the user's overrides.
         eval_only: the run only evaluates MODEL.WEIGHTS.
         resume: the run goes on from the last checkpoint in OUTPUT_DIR.
+        overridden_keys: keys that the user has set on the command line.
 
     Returns:
         the plan that `classification.trainer.train` and `evaluate` take.
@@ -32,6 +36,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False) -> RunPlan:
         InputError: a key, the weights or the data cannot be used; the message says what and how to mend it.
     """
     c = cfg.CLASSIFICATION
+    check_keys(cfg, overridden_keys)
     check_engine(cfg)
     check_transforms(cfg)
     check_options(cfg)

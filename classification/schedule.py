@@ -16,7 +16,12 @@ PLATEAU = "ReduceLROnPlateau"
 
 
 def resolve_schedule(cfg: CfgNode, images: int) -> None:
-    """Fills SOLVER's and TEST's iterations from epochs, for a training set of so many images."""
+    """Fills SOLVER's and TEST's iterations from epochs.
+
+    Args:
+        cfg: the config.
+        images: number of training images.
+    """
     per_epoch = max(images // cfg.SOLVER.IMS_PER_BATCH, 1)
     c, solver = cfg.CLASSIFICATION, cfg.SOLVER
     scale = c.SCHEDULE_SCALE
@@ -29,13 +34,12 @@ def resolve_schedule(cfg: CfgNode, images: int) -> None:
         solver.MAX_ITER = max(round(solver.MAX_ITER * scale), 1)
         steps = [step * scale for step in solver.STEPS]
         solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * scale)
-        c.SCHEDULE_SCALE = 1.0  # done: the config that the run leaves behind would scale again
+        c.SCHEDULE_SCALE = 1.0  # done: --resume reads the config that this run leaves, and must not scale again
     solver.STEPS = tuple(step for step in map(round, steps) if 0 < step < solver.MAX_ITER)
     if not cfg.TEST.PRECISE_BN.NUM_ITER:
         cfg.TEST.PRECISE_BN.NUM_ITER = per_epoch * solver.ACCUMULATE
-    cfg.TEST.EVAL_PERIOD = round(c.EVAL_EPOCHS * per_epoch)
     if c.EVAL_EPOCHS:
-        solver.CHECKPOINT_PERIOD = cfg.TEST.EVAL_PERIOD
+        cfg.TEST.EVAL_PERIOD = solver.CHECKPOINT_PERIOD = round(c.EVAL_EPOCHS * per_epoch)
 
 
 class WarmUpUntilError(HookBase):

@@ -19,6 +19,7 @@ from classification.model import Classifier
 from classification.published import compare
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError
 from classification.views import Crops, Dense
+from residet.expected import check_expected_results
 from residet.hooks import PreciseStatistics
 from residet.plan import RunPlan
 from residet.progress import progress
@@ -196,4 +197,5 @@ def report(cfg: CfgNode, results: dict) -> dict:
         log.info("%s", line)
     content = results["val"] | ({"ema": results["val_ema"]} if "val_ema" in results else {})
     write_json(content, Path(cfg.OUTPUT_DIR, "results.json"))
+    check_expected_results(cfg, results)
     return results["val"]

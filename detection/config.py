@@ -84,4 +84,6 @@ def from_scratch(cfg: CfgNode) -> None:
     """Random weights: nothing frozen, and group norm, whose statistics do not depend on how few images a batch has."""
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    cfg.MODEL.RESNETS.NORM = cfg.MODEL.FPN.NORM = "GN"
+    cfg.MODEL.RESNETS.NORM = "GN"
+    if "_fpn_" in cfg.MODEL.BACKBONE.NAME:
+        cfg.MODEL.FPN.NORM = "GN"

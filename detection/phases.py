@@ -22,6 +22,7 @@ from backbones.whole_files import write_json
 from detection.data.catalog import slug
 from detection.data.loader import check_loader
 from detection.inference.modes import check_metric, check_testing, resolve_plain_testing
+from detection.keys import check_keys
 from detection.propose import propose
 from detection.trainer import DetectionTrainer, train
 from residet.config import check_engine, merge_options, resolve_engine
@@ -56,6 +57,7 @@ def check_phases(cfg: CfgNode, overridden_keys: Collection[str] = ()) -> None:
         merge_options(cfg.clone(), phase.get("options", []), f"PHASES, {phase['name']}")
         try:
             phase_cfg = phase_config(cfg, phase, overridden_keys)
+            check_keys(phase_cfg, phase.get("options", [])[::2])
             check_engine(phase_cfg)
             check_testing(phase_cfg)
             check_metric(phase_cfg)
@@ -144,6 +146,8 @@ def phase_config(cfg: CfgNode, phase: dict, overridden_keys: Collection[str] = (
     phase_cfg.defrost()
     merge_options(phase_cfg, chosen, f"PHASES, {phase['name']}")
     phase_cfg.PHASES = []
+    if phase != cfg.PHASES[-1]:
+        phase_cfg.TEST.EXPECTED_RESULTS = []
     proposes = phase_cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork"
     metric, of_proposals = cfg.TEST.BEST_METRIC, "box_proposals" in cfg.TEST.BEST_METRIC
     if "TEST.BEST_METRIC" not in chosen and "validation" not in metric and proposes != of_proposals:

@@ -14,6 +14,7 @@ from detection.data.mapper import build_pipeline
 from detection.evaluation.coco import APIS
 from detection.heads.locnet import MODES
 from detection.inference.modes import check_metric, check_testing
+from detection.keys import check_keys
 from detection.phases import check_phases
 from detection.trainer import DetectionTrainer
 from residet.config import check_engine, resolve_engine
@@ -49,6 +50,8 @@ def prepare(
         InputError: a key, the weights or the data cannot be used; the message says what and how to mend it.
     """
     resume = resume and not cfg.PHASES  # each phase finds its own checkpoint
+    spec_of_builder(cfg.MODEL.BACKBONE.NAME)
+    check_keys(cfg, overridden_keys)
     check_engine(cfg)
     check_testing(cfg)
     check_options(cfg, eval_only=eval_only)
@@ -84,7 +87,6 @@ def prepare(
 
 def check_options(cfg: CfgNode, *, eval_only: bool) -> None:
     """Raises InputError where a key has a value that does not exist, or a key that is needed is empty."""
-    spec_of_builder(cfg.MODEL.BACKBONE.NAME)
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
     if cfg.PHASES and cfg.SOLVER.SCALE_LR_FROM_BATCH:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from detection.evaluation.report import remarks, summary, table
 from detection.evaluation.voc import VOCEvaluator
 from detection.evaluation.voc_submission import VOCResultFiles
 from detection.inference.modes import as_tested, validation_losses
+from residet.expected import check_expected_results
+from residet.hooks import PreciseStatistics
 from residet.plan import RunPlan
 from residet.progress import progress
 from residet.trainer import Trainer
@@ -72,6 +75,14 @@ class DetectionTrainer(Trainer):
                 losses = {"validation": validation_losses(cfg, model, name)}
                 (results if len(cfg.DATASETS.TEST) == 1 else results[name]).update(losses)
         return results
+
+    def learning_hooks(self) -> list:
+        cfg = self.cfg
+        own = super().learning_hooks()
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            batches = functools.partial(build_train_loader, cfg)
+            own.append(PreciseStatistics(self.model, batches, cfg.TEST.PRECISE_BN.NUM_ITER, cfg.TEST.EVAL_PERIOD))
+        return own
 
     def evaluation_hooks(self) -> list:
         return [SamplePictures(self.cfg, self.checkpointer.model)] if self.cfg.TEST.PICTURES else []
@@ -138,4 +149,5 @@ def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dic
         folder = Path(cfg.OUTPUT_DIR, "pictures")
         draw_pictures(cfg, model, cfg.DATASETS.TEST[0], folder, cfg.TEST.PICTURES)
         log.info("pictures, truth left and prediction right: %s", folder)
+    check_expected_results(cfg, results)
     return rows

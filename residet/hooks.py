@@ -18,7 +18,7 @@ from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventStorage
-from fvcore.nn.precise_bn import update_bn_stats
+from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -86,24 +86,33 @@ class MovingAverage(HookBase):
 
 
 class PreciseStatistics(HookBase):
-    """At the end BN's statistics are those of the final weights over the training set, averaged over processes.
+    """Replaces BN's running statistics by those of the present weights over training data, averaged over processes.
 
     Args:
         module: the network.
-        inputs: -> batches as `module` takes them.
-        batches: how many of them.
+        inputs: makes the training data: () -> batches as `module` takes them.
+        batches: number of batches.
+        period: iterations between two replacements; 0 replaces the statistics at the end only.
+
+    Raises:
+        InputError: the network has no BN that trains.
     """
 
-    def __init__(self, module: nn.Module, inputs: Callable[[], Iterable], batches: int):
+    def __init__(self, module: nn.Module, inputs: Callable[[], Iterable], batches: int, period: int = 0):
+        if not get_bn_modules(module):
+            raise InputError("TEST.PRECISE_BN.ENABLED: the network has no BN that trains; leave the key out, or use BN")
         self.module = module
         self.inputs = inputs
         self.batches = batches
+        self.period = period
 
     def after_step(self):
-        if self.trainer.iter + 1 < self.trainer.max_iter:
+        done = self.trainer.iter + 1
+        if done < self.trainer.max_iter and (not self.period or done % self.period):
             return
         log.info("BN statistics over %d batches", self.batches)
-        update_bn_stats(self.module, self.inputs(), self.batches, progress=None)
+        with EventStorage():  # keeps the losses of these batches out of the metrics
+            update_bn_stats(self.module, self.inputs(), self.batches, progress=None)
         if comm.get_world_size() > 1:
             for name, buffer in self.module.named_buffers():
                 if name.endswith(("running_mean", "running_var")):

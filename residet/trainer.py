@@ -40,6 +40,7 @@ class Trainer(TrainerBase):
         super().__init__()
         cfg = self.cfg = plan.cfg
         self.max_iter = cfg.SOLVER.MAX_ITER
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         self.model = self.build_model(cfg)
         self.optimizer = build_optimizer(cfg, self.model)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
@@ -166,6 +167,7 @@ class Trainer(TrainerBase):
     def build_writers(self) -> list:
         """Writers of the log, of metrics.json and of TensorBoard's events."""
         folder = Path(self.cfg.OUTPUT_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
         return [LogPrinter(self.max_iter), JSONWriter(str(folder / "metrics.json")), TensorboardXWriter(str(folder))]
 
     def learning_hooks(self) -> list:

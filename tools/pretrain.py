@@ -49,7 +49,7 @@ def setup(args):
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "scan")
         return RunPlan(cfg)
     resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
-    return prepare(cfg, eval_only=args.eval_only, resume=resume)
+    return prepare(cfg, eval_only=args.eval_only, resume=resume, overridden_keys=args.opts[::2])
 
 
 def work(args):

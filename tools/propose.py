@@ -28,7 +28,9 @@ def work(args):
     cfg = default_config()
     merge_config(cfg, args.config, ["MODEL.WEIGHTS", args.weights, *args.opts])
     cfg.DATASETS.TEST = (args.data,)
-    cfg.MODEL.LOAD_PROPOSALS, cfg.MODEL.META_ARCHITECTURE = False, "ProposalNetwork"
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.PROPOSAL_GENERATOR.NAME = "ProposalNetwork", "RPN"
+    cfg.MODEL.LOAD_PROPOSALS = False
+    cfg.DATASETS.PROPOSAL_FILES_TRAIN = cfg.DATASETS.PROPOSAL_FILES_TEST = ()
     resolve_device(cfg)
     plan = prepare(cfg, eval_only=True)
     for line in plan.lines:

@@ -96,7 +96,7 @@ class DetectionMapper:
             "is_train": is_train,
             "with_instances": is_train if with_instances is None else with_instances,
             "pipeline": build_pipeline(cfg.INPUT.ALBUMENTATIONS) if is_train else None,
-            "augmentations": [] if resizes_itself and not with_instances else utils.build_augmentation(cfg, is_train),
+            "augmentations": [] if resizes_itself and not with_instances else _augmentations(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
             "proposal_topk": cfg.DATASETS[f"PRECOMPUTED_PROPOSAL_TOPK_{'TRAIN' if is_train else 'TEST'}"],
         }
@@ -149,6 +149,13 @@ class DetectionMapper:
             if i < len(boxes)
         ]
         return out["image"], kept
+
+
+def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """detectron2's crop (in training, where INPUT.CROP asks for it), resize and flip."""
+    crop = cfg.INPUT.CROP
+    crops = [T.RandomCrop(crop.TYPE, crop.SIZE)] if is_train and crop.ENABLED else []
+    return [*crops, *utils.build_augmentation(cfg, is_train)]
 
 
 def read_image(record: dict, image_format: str) -> np.ndarray:

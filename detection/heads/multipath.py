@@ -25,20 +25,19 @@ from torch.nn import functional as F
 FOVEAL = (1.0, 1.5, 2.0, 4.0)
 # How many of the maps each window sees, the deepest first: the skip connections.
 DEPTHS = (3, 2, 2, 1)
-_POOLED = 7
 _NORM = 1000.0  # what the joined, normalised features are multiplied by
 
 
 class FovealTower(nn.Module):
     """One window: regions pooled from several maps, normalised, joined, reduced, and two fully connected layers.
 
-    Each map's (N, C, 7, 7) is divided by its L2 norm per region, so that no depth drowns another.
+    Each map's (N, C, S, S) is divided by its L2 norm per region, so that no depth drowns another.
 
     Args:
         scale: size of the window, in sizes of the region.
         names: of the maps.
         input_shape: of the maps.
-        pooler_type, sampling_ratio: as detectron2's ROIPooler has them.
+        pooler_type, resolution, sampling_ratio: of detectron2's ROIPooler; S below is the resolution.
         conv_dim: channels after the reduction.
         fc_dim: of the two layers.
     """
@@ -49,6 +48,7 @@ class FovealTower(nn.Module):
         names: list[str],
         input_shape: dict[str, ShapeSpec],
         pooler_type: str,
+        resolution: int,
         sampling_ratio: int,
         conv_dim: int,
         fc_dim: int,
@@ -57,11 +57,11 @@ class FovealTower(nn.Module):
         self.scale = scale
         self.names = names
         self.poolers = nn.ModuleList(
-            ROIPooler(_POOLED, [1 / input_shape[n].stride], sampling_ratio, pooler_type) for n in names
+            ROIPooler(resolution, [1 / input_shape[n].stride], sampling_ratio, pooler_type) for n in names
         )
         self.reduce = nn.Conv2d(sum(input_shape[n].channels for n in names), conv_dim, 1)
         self.fc = nn.Sequential(
-            nn.Linear(conv_dim * _POOLED**2, fc_dim), nn.ReLU(), nn.Linear(fc_dim, fc_dim), nn.ReLU()
+            nn.Linear(conv_dim * resolution**2, fc_dim), nn.ReLU(), nn.Linear(fc_dim, fc_dim), nn.ReLU()
         )
         for layer in (self.reduce, self.fc[0], self.fc[2]):
             nn.init.kaiming_uniform_(layer.weight, a=1)
@@ -158,6 +158,7 @@ class MultiPathROIHeads(RegionHeads):
                 names[-depth:],
                 input_shape,
                 head.POOLER_TYPE,
+                head.POOLER_RESOLUTION,
                 head.POOLER_SAMPLING_RATIO,
                 head.CONV_DIM,
                 head.FC_DIM,

@@ -8,14 +8,11 @@ from detection.phases import check_phases, phase_config
 
 import pytest
 import torch
-from detection_configs import FOLDER, load_config
+from detection_configs import FOLDER, LEAVES, load_config
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
-LEAVES = sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("faster_rcnn_*.yaml"))
-LEAVES += [f"paper/wrn/multipathnet_wrn34_2_{k}.yaml" for k in ("coco", "attractionet")]
-LEAVES += sorted(str(p.relative_to(FOLDER)) for p in (FOLDER / "bccd").rglob("*_*.yaml"))
 
 
 def test_each_network_has_its_three_families():
