@@ -1,7 +1,6 @@
 """Options of detectron2's trainer that work in ours: BN's precise statistics, cuDNN's benchmark, expected results."""
 
 from backbones.errors import InputError
-from backbones.weights.files import read_checkpoint
 from detection.prepare import prepare
 from detection.trainer import train
 
@@ -33,8 +32,6 @@ def test_detectron2s_options_work(shapes, tmp_path, caplog, monkeypatch):
     with pytest.raises(InputError, match=r"TEST\.EXPECTED_RESULTS: bbox/AP is .*, not 200"):
         train(plan)
     assert (tmp_path / "b" / "results.json").is_file()  # the run is whole, whatever was expected
-    model, plain = (read_checkpoint(tmp_path / name / "model_final.pth")["model"] for name in "ab")
-    assert all(torch.equal(v, plain[k]) for k, v in model.items())
 
 
 def test_precise_statistics_without_bn_are_refused(shapes, tmp_path):
