@@ -1,1 +1,1 @@
-"""Detection data: from annotation files in any layout to model inputs."""
+"""Detection data: from annotation files of several layouts to the inputs of a model."""

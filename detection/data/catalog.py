@@ -1,4 +1,7 @@
-"""Data sets -> detectron2's catalogues: classes agreed on, numbered and reported."""
+"""Reads the data sets of a config, numbers their classes alike, and registers them in detectron2's catalogues.
+
+After `resolve_datasets`, "registered data" means a name in DatasetCatalog and MetadataCatalog.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,27 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 
-# Of data sets with more images together, only the paths are compared, not the content.
+# If the training data and a test set have more images together, only paths are compared, not the files' content.
 _COMPARED = 20_000
 
 
 def resolve_datasets(cfg: CfgNode) -> list[str]:
-    """Reads the data, registers it, and fills DATASETS.CLASSES and the number of classes.
+    """Reads and registers the data of DATASETS.TRAIN and DATASETS.TEST, and decides the classes of the detector.
 
-    The classes are those of all training data together (of the test data where there is none), unless cfg has some.
+    The classes are DATASETS.CLASSES if the config names some. Otherwise the classes are those of all training data
+    together, or of all test data if there are no training data.
+
+    Args:
+        cfg: the config; gets DATASETS.CLASSES, and the number of classes of the RoI heads and of RetinaNet.
 
     Returns:
-        lines that say what was read and what was wrong with it.
+        lines for the log: what was read, which defects were mended, and a warning for each test set that shares images
+        with the training data.
 
     Raises:
-        InputError: data is missing or broken (the message names the file), has a class that training lacks (a table
-            shows which), no annotations, or no box to train on.
+        InputError: DATASETS.TEST is empty, data are missing or broken (the message names the file), there are no
+            classes, training data have no annotations or no box to train on, or a data set has other classes than the
+            detector (a table shows the classes).
     """
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST: empty; name data with --data DIR or --val DIR:SPLIT|FILE.json")
@@ -45,10 +54,10 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
     if not classes and cfg.MODEL.META_ARCHITECTURE != "ProposalNetwork":
         raise InputError(f"{deciding[0]}: has no annotations, so no classes; give MODEL.WEIGHTS of a trained detector")
     lines = []
-    # Where training data of several classes is joined, test data of some of them is no mistake.
-    whole = bool(cfg.DATASETS.TRAIN) and all(len(sources[name].classes) == len(classes) for name in cfg.DATASETS.TRAIN)
+    # A test set may lack classes if a training set lacks some, too, or if there is no training set.
+    strict = bool(cfg.DATASETS.TRAIN) and all(len(sources[name].classes) == len(classes) for name in cfg.DATASETS.TRAIN)
     for name, source in sources.items():
-        _check_classes(name, source, classes, strict=whole)
+        _check_classes(name, source, classes, strict=strict)
         _number_classes(source, classes, defects[name])
         _register(name, source, classes)
         lines.append(_summary(name, source, classes))
@@ -60,27 +69,46 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
 
 
 def _classes(sources: list[Source]) -> list[str]:
-    """All names, in order; of those that differ in case alone the first."""
-    found: dict[str, str] = {}
+    """The names of all classes, in order. Of names that differ only in upper and lower case, the first is taken."""
+    names: dict[str, str] = {}
     for name in (name for source in sources for name in source.classes):
-        found.setdefault(name.casefold(), name)
-    return list(found.values())
+        names.setdefault(name.casefold(), name)
+    return list(names.values())
 
 
 def _check_classes(name: str, source: Source, classes: tuple[str, ...], *, strict: bool) -> None:
-    """Raises InputError if the data has a class that is not to be learnt or, if `strict`, says that it lacks one."""
-    known, given = {c.casefold() for c in classes}, {c.casefold(): c for c in source.classes}
-    lacks = strict and source.declared and source.annotated and known - set(given)
-    if set(given) <= known and not lacks:
+    """Checks that a data set has the classes of the detector. Upper and lower case do not matter.
+
+    Args:
+        name: name of the data, for messages.
+        source: the data.
+        classes: names of the detector's classes.
+        strict: whether annotated data that declare their classes must declare all classes of the detector.
+
+    Raises:
+        InputError: the data have a class that the detector lacks or, with `strict`, lack a class of the detector.
+    """
+    detector_keys = {c.casefold() for c in classes}
+    data_classes = {c.casefold(): c for c in source.classes}
+    lacks = strict and source.declared and source.annotated and detector_keys - set(data_classes)
+    if set(data_classes) <= detector_keys and not lacks:
         return
-    rows = [(c, "yes", "yes" if c.casefold() in given else "no") for c in classes]
-    rows += [(c, "no", "yes") for key, c in given.items() if key not in known]
-    table = tabulate([r for r in rows if r[1] != r[2]], ["class", "to learn", "here"], tablefmt="simple")
-    raise InputError(f"{name}: its classes are not those to learn\n{table}\nrename, remove or declare them there")
+    rows = [(c, "yes", "yes" if c.casefold() in data_classes else "no") for c in classes]
+    rows += [(c, "no", "yes") for key, c in data_classes.items() if key not in detector_keys]
+    table = tabulate([r for r in rows if r[1] != r[2]], ["class", "to learn", "in the data"], tablefmt="simple")
+    raise InputError(
+        f"{name}: its classes are not those to learn\n{table}\nrename, remove or declare these classes in the data"
+    )
 
 
 def _number_classes(source: Source, classes: tuple[str, ...], defects: Defects) -> None:
-    """Gives each annotation its `category_id`, the index of its name in `classes`."""
+    """Replaces each annotation's `category`, the name of its class, by `category_id`, the index in `classes`.
+
+    Args:
+        source: the data; changed in place.
+        classes: names of the detector's classes.
+        defects: gets the names that differ from `classes` in upper and lower case.
+    """
     ids = {name.casefold(): i for i, name in enumerate(classes)}
     for record in source.records:
         for annotation in record.get("annotations", ()):
@@ -91,23 +119,39 @@ def _number_classes(source: Source, classes: tuple[str, ...], defects: Defects) 
 
 
 def is_trained_on(annotation: dict, difficult: bool) -> bool:
-    """Whether it is an object that training uses.
+    """Whether training uses the object of an annotation: not a crowd, and not `difficult` unless the config says so.
 
     Args:
-        difficult: DATASETS.TRAIN_ON_DIFFICULT.
+        annotation: an annotation of a dataset dict.
+        difficult: the config's DATASETS.TRAIN_ON_DIFFICULT.
     """
     return not annotation["iscrowd"] and (difficult or not annotation.get("difficult"))
 
 
 def _check_trainable(name: str, source: Source, defects: Defects, difficult: bool) -> None:
+    """Raises InputError if training data have no annotations, or no box that training uses.
+
+    Args:
+        name: name of the data, for messages.
+        source: the data.
+        defects: the defects of the data, for messages.
+        difficult: the config's DATASETS.TRAIN_ON_DIFFICULT.
+    """
     if not source.annotated:
         raise InputError(f"{name}: has no annotations to train on")
     if not any(is_trained_on(a, difficult) for r in source.records for a in r["annotations"]):
-        raise InputError(f"{name}: no usable box to train on; {'; '.join(defects.lines()) or 'none given'}")
+        raise InputError(f"{name}: no usable box to train on; {'; '.join(defects.lines()) or 'the data give none'}")
 
 
 def _register(name: str, source: Source, classes: tuple[str, ...]) -> None:
-    """Registers under the name that cfg has for it, in the place of detectron2's own COCO or VOC of that name."""
+    """Puts data into DatasetCatalog and MetadataCatalog.
+
+    Args:
+        name: the config's name of the data. Data that are registered under this name, such as detectron2's own COCO and
+            VOC, are replaced.
+        source: the data.
+        classes: names of the detector's classes.
+    """
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
     if name in MetadataCatalog:
@@ -116,11 +160,12 @@ def _register(name: str, source: Source, classes: tuple[str, ...]) -> None:
     metadata = MetadataCatalog.get(name)
     metadata.thing_classes = list(classes)
     metadata.annotated = source.annotated
-    if source.category_ids and set(classes) <= set(source.category_ids):  # what COCO's server knows them by
+    if source.category_ids and set(classes) <= set(source.category_ids):  # ids of the classes for COCO's server
         metadata.thing_dataset_id_to_contiguous_id = {source.category_ids[c]: i for i, c in enumerate(classes)}
 
 
 def _summary(name: str, source: Source, classes: tuple[str, ...]) -> str:
+    """A line for the log with the number of images, and of boxes by class."""
     if not source.annotated:
         return f"{name}: {len(source.records)} images without annotations, to predict on"
     counts = Counter(a["category_id"] for r in source.records for a in r["annotations"])
@@ -129,7 +174,10 @@ def _summary(name: str, source: Source, classes: tuple[str, ...]) -> str:
 
 
 def _shared_images(cfg: CfgNode) -> list[str]:
-    """A warning for each test set that shares images with the training data: its AP says nothing of new images."""
+    """A warning for each test set that shares images with the training data.
+
+    AP on such a test set says little about new images.
+    """
     lines = []
     train = {path for name in cfg.DATASETS.TRAIN for path in _files(name)}
     for name in cfg.DATASETS.TEST:
@@ -139,24 +187,25 @@ def _shared_images(cfg: CfgNode) -> list[str]:
         if shared:
             lines.append(
                 f"warning: {name}: {len(shared)} of {len(_files(name))} images are in the training data too, such as "
-                f"{min(shared)}; its AP says little of new images"
+                f"{min(shared)}; AP on this test set says little about new images"
             )
     return lines
 
 
 def _files(name: str) -> set[Path]:
+    """Paths of the images of registered data."""
     return {Path(r["file_name"]).resolve() for r in DatasetCatalog.get(name)}
 
 
 def _same_content(train: set[Path], test: set[Path]) -> set[Path]:
-    """Files of `test` whose bytes a file of `train` has too; only files of one size are read."""
+    """Files of `test` with the same bytes as a file of `train`. Only files whose size occurs in both sets are read."""
     sizes = {path: path.stat().st_size for path in train | test if path.is_file()}
     possible = {sizes.get(p) for p in train} & {sizes.get(p) for p in test} - {None}
     digests = {p: hashlib.md5(p.read_bytes()).digest() for p in sizes if sizes[p] in possible}
-    of_train = {digests[p] for p in train if p in digests}
-    return {p for p in test if digests.get(p) in of_train and p in digests}
+    train_digests = {digests[p] for p in train if p in digests}
+    return {p for p in test if digests.get(p) in train_digests and p in digests}
 
 
 def slug(source: str) -> str:
-    """A data set's name as part of a file's."""
+    """A name of data as a part of a file name: every run of other characters than letters, digits and _ becomes _."""
     return re.sub(r"\W+", "_", source).strip("_")

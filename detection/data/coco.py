@@ -1,4 +1,4 @@
-"""Reads COCO's JSON, and writes it for evaluation and conversion."""
+"""Reads annotation files of COCO's JSON format, and writes such files for evaluation and conversion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detection.data.readers import Reader, ReaderOptions, Source
 
 from detectron2.structures import BoxMode
 
-# What a field may hold.
+# Types that the value of a field may have.
 _TYPES = {
     "id": (int,),
     "image_id": (int,),
@@ -29,13 +29,13 @@ _TYPES = {
 
 
 class COCOReader(Reader):
-    """COCO's layout: annotations/*.json, the images beside them."""
+    """Reads COCO's layout: annotations/*.json, with the images in one of the folders that `find_images` tries."""
 
     layout = "COCO layout (annotations/*train*.json and *val*.json or *test*.json)"
     suffixes = (".json",)
 
     def splits(self, folder: Path) -> dict[str, str]:
-        """Splits of annotations/instances_train2017.json, annotations/val.json and the like."""
+        """Name of a split -> annotation file, such as annotations/instances_train2017.json or annotations/val.json."""
         splits = {}
         for path in sorted((folder / "annotations").glob("*.json")):
             match = re.fullmatch(r"(?:instances_)?(train|trainval|val|test)(?:\d{4})?", path.stem)
@@ -52,15 +52,17 @@ def load_coco(path: Path, images: Path | None, defects: Defects) -> Source:
 
     Args:
         path: the JSON file.
-        images: folder of the images; None looks for the folder beside the file (see `find_images`).
-        defects: is filled with what was mended.
+        images: folder of the images; None tries the usual folders (see `find_images`).
+        defects: gets the defects that were mended.
 
     Returns:
-        the data, with the classes in the order of their ids. Annotations have `area` and, where the file has it,
-        `difficult`. Records are without annotations where the file has none (COCO's test sets).
+        the data, with the classes in the order of their ids. Annotations have `area`, in pixels, and `difficult`, 0 or
+        1, from the file's `difficult` or `ignore`. If the file has no `annotations`, as COCO's test sets have none, the
+        dataset dicts have no `annotations` either.
 
     Raises:
-        InputError: the file is broken, its ids do not match, a category or an image is missing; the message says which.
+        InputError: the file is broken, an annotation names an image or a category that the file lacks, or an image file
+            is missing; the message names the entry.
     """
     content = _read(path)
     names = {c["id"]: c["name"] for c in _entries(path, content, "categories", ("id", "name"))}
@@ -97,10 +99,11 @@ def load_coco(path: Path, images: Path | None, defects: Defects) -> Source:
 
 
 def _read(path: Path) -> dict:
+    """The content of an annotation file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as e:
-        raise InputError(f"{path}: no such annotation file") from e
+        raise InputError(f"{path}: no such annotation file; check the path") from e
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: broken JSON ({e})") from e
     if not isinstance(content, dict):
@@ -109,9 +112,17 @@ def _read(path: Path) -> dict:
 
 
 def _entries(path: Path, content: dict, key: str, fields: tuple[str, ...]) -> list[dict]:
+    """A list of the annotation file, checked.
+
+    Args:
+        path: the file, for messages.
+        content: the content of the file.
+        key: key of the list in `content`.
+        fields: fields that every entry must have, with a value of the type in `_TYPES`.
+    """
     entries = content.get(key)
     if not isinstance(entries, list):
-        raise InputError(f"{path}: has no list `{key}`; it is no COCO detection annotation")
+        raise InputError(f"{path}: has no list `{key}`, so the file is no COCO detection annotation")
     for i, entry in enumerate(entries):
         for field in fields:
             if not isinstance(entry, dict) or field not in entry:
@@ -122,6 +133,15 @@ def _entries(path: Path, content: dict, key: str, fields: tuple[str, ...]) -> li
 
 
 def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects: Defects) -> None:
+    """Adds an annotation to its image's dataset dict, unless its box is unusable.
+
+    Args:
+        path: the annotation file, for messages.
+        entry: an entry of the file's `annotations`.
+        records: id of an image -> its dataset dict.
+        names: id of a category -> its name.
+        defects: gets the defects of the box.
+    """
     where = f"{path.name}, annotation {entry.get('id', '?')}"
     if entry["image_id"] not in records:
         raise InputError(f"{where}: image_id {entry['image_id']} is not in `images`")
@@ -135,7 +155,8 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
     box = clean_box([x, y, x + w, y + h], record["width"], record["height"], defects, where)
     if box is None:
         return
-    area = entry.get("area")  # of the mask, where there is one: COCO's size classes go by it
+    # The area of the mask, if the object has a mask. COCO's evaluation takes this area for small, medium and large.
+    area = entry.get("area")
     record["annotations"].append(
         {
             "bbox": box,
@@ -149,14 +170,14 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
 
 
 def find_images(path: Path, first: str) -> Path:
-    """The folder of the images of an annotation file, sought in the places that are usual.
+    """The folder that holds the images of an annotation file: the first usual folder that has the file's first image.
 
     Args:
         path: the annotation file.
-        first: name of the first image, which must lie in the folder.
+        first: file name of the first image.
 
     Raises:
-        InputError: the image lies in none of the usual folders.
+        InputError: no usual folder has the image; the message lists the folders.
     """
     split = path.stem.removeprefix("instances_")
     up = path.parent.parent
@@ -165,8 +186,8 @@ def find_images(path: Path, first: str) -> Path:
         if (folder / first).is_file():
             return folder
     raise InputError(
-        f"{path}: found its image {first} in none of {', '.join(map(str, candidates))}; "
-        f"name the folder as {path.name}:DIR"
+        f"{path}: found the file's first image {first} in none of {', '.join(map(str, candidates))}; "
+        f"name the folder of the images as {path.name}:DIR"
     )
 
 
@@ -176,13 +197,16 @@ def coco_truth(
     category_ids: Sequence[int] | None = None,
     image_ids: Mapping[object, int] | None = None,
 ) -> dict:
-    """The content of an annotation file that says what dataset dicts say.
+    """Turns dataset dicts into the content of a COCO annotation file.
 
     Args:
-        records: dataset dicts whose annotations have a `category_id`, the index of their class.
+        records: dataset dicts. `category_id` of their annotations is an index into `classes`.
         classes: names of the classes.
-        category_ids: numbers of the classes in the file; indices of `classes` where left out.
-        image_ids: numbers of the images in the file, by the images' own ids; the own ids where left out.
+        category_ids: for each class, the id that the file gets; None takes the index in `classes`.
+        image_ids: `image_id` of a dataset dict -> the image's id in the file; None takes `image_id` itself.
+
+    Returns:
+        a dict with "info", "images", "categories" and "annotations".
     """
     ids = range(len(classes)) if category_ids is None else category_ids
     number = (lambda record: record["image_id"]) if image_ids is None else (lambda r: image_ids[r["image_id"]])
@@ -192,7 +216,7 @@ def coco_truth(
             x0, y0, x1, y1 = a["bbox"]
             annotations.append(
                 {
-                    "id": len(annotations) + 1,  # pycocotools takes id 0 for "no match"
+                    "id": len(annotations) + 1,  # from 1: pycocotools takes an id of 0 for "no match"
                     "image_id": number(record),
                     "category_id": ids[a["category_id"]],
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
@@ -212,7 +236,15 @@ def coco_truth(
 
 
 def write_coco(records: list[dict], classes: Sequence[str], path: Path) -> None:
-    """Writes dataset dicts as an annotation file. Images are numbered from 1; their paths are relative to the file."""
+    """Writes dataset dicts as a COCO annotation file.
+
+    The ids of the images count from 1. The paths of the images are relative to the folder of the file.
+
+    Args:
+        records: dataset dicts. `category_id` of their annotations is an index into `classes`.
+        classes: names of the classes.
+        path: the file to write.
+    """
     content = coco_truth(records, classes, None, {r["image_id"]: i for i, r in enumerate(records, 1)})
     for image in content["images"]:
         image["file_name"] = os.path.relpath(image["file_name"], path.parent)

@@ -1,4 +1,7 @@
-"""What is wrong with annotations: counted, reported, and never fatal where a box can be dropped or clipped."""
+"""Mends and counts small defects of annotations, for a report.
+
+A defect does not stop a run if the box can be clipped or dropped, or if a missing value has a safe default.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,58 @@ from collections.abc import Sequence
 MISSING_DIFFICULT = "objects without `difficult`, taken as not difficult"
 LISTED_TWICE = "images listed more than once, taken once"
 OTHER_CASE = "objects whose class is written in another case, taken as the same"
-FROM_ZERO = "boxes with a corner at 0 where pixels count from 1; if they count from 0 set DATASETS.VOC_FIRST_PIXEL 0"
+FROM_ZERO = (
+    "boxes with a corner at 0 where pixels count from 1; if the pixels of these data count from 0, set "
+    "DATASETS.VOC_FIRST_PIXEL 0"
+)
 NOT_FINITE = "boxes with a coordinate that is no number, dropped"
 NO_AREA = "boxes of no area, dropped"
 INVERTED = "boxes with xmin > xmax or ymin > ymax, dropped"
 OUTSIDE = "boxes outside the image, dropped"
 OVER_EDGE = "boxes over the image's edge, clipped"
 
-# Annotations overshoot the edge by rounding; up to so many pixels that is none.
+# Rounding puts corners a little beyond the edge. Clipping a box by at most this many pixels is no defect.
 _EDGE_TOLERANCE = 1.0
 
 
 class Defects:
-    """Counts by kind, with the first file or annotation of each."""
+    """Counts defects by kind, and keeps the place of the first defect of each kind.
+
+    Attributes:
+        counts: kind of defect, such as `NO_AREA` -> number of defects.
+    """
 
     def __init__(self):
         self.counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
     def note(self, kind: str, where: str) -> None:
+        """Counts a defect.
+
+        Args:
+            kind: one of the module's constants, such as `NO_AREA`.
+            where: file or annotation that has the defect.
+        """
         self.counts[kind] += 1
         self._first.setdefault(kind, where)
 
     def lines(self) -> list[str]:
+        """The report: for each kind the number of defects and the place of the first."""
         return [f"{n} {kind} (first: {self._first[kind]})" for kind, n in self.counts.items()]
 
 
 def clean_box(box: Sequence[float], width: int, height: int, defects: Defects, where: str) -> list[float] | None:
-    """A usable box, or None.
+    """Clips a box to its image, and notes what was wrong with the box.
 
     Args:
-        box: x0, y0, x1, y1 in pixels, continuous: the whole image is 0, 0, width, height.
-        where: what to name in the report.
+        box: x0, y0, x1, y1 in continuous pixel coordinates: a box of the whole image is 0, 0, width, height.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        defects: gets the defects of the box.
+        where: file or annotation of the box, for the report.
+
+    Returns:
+        the clipped box; None if the box must be dropped, since no area of it lies in the image.
     """
     x0, y0, x1, y1 = box
     if not all(math.isfinite(v) for v in box):

@@ -1,4 +1,4 @@
-"""Draws boxes on images: one colour a class, the same in every picture."""
+"""Draws boxes on images. A class has the same colour in every picture of a data set."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def draw_boxes(
     scores: Sequence[float] | None = None,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """The image with boxes and the names of their classes.
+    """Draws boxes on an image, each with the name of its class.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         boxes: (N, 4) x0, y0, x1, y1 in pixels of the image.
-        classes: of each box, the index of its class in `names`.
+        classes: for each box, the index of its class in `names`.
         names: names of the classes.
-        scores: of each box, from 0 to 1; None leaves scores out.
-        scale: size of the picture, in sizes of the image.
+        scores: for each box, the score of the detection, from 0 to 1; None draws no scores.
+        scale: factor by which the picture is larger than the image.
 
     Returns:
         (H * scale, W * scale, 3) uint8 RGB.

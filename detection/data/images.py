@@ -1,4 +1,4 @@
-"""Image files without annotations: what a folder holds, and how large they are."""
+"""Finds the image files in a folder and reads their sizes, without decoding the images."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from PIL import Image, UnidentifiedImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
-
-_ORIENTATION = 274  # EXIF's tag; from 5 on width and height change places
+# Number of the EXIF tag for the orientation. Images with an orientation of 5 to 8 are stored lying on their side.
+_ORIENTATION = 274
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files in a folder and the folders in it, sorted."""
+    """Paths of the image files in a folder and in its subfolders, sorted."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height as the file's head says, turned as its EXIF orientation has it, which detectron2 follows.
+    """Width and height of an image in pixels, read from the head of its file.
+
+    The size is that of the upright image: detectron2 turns an image by its EXIF orientation when reading the file.
 
     Raises:
-        InputError: it is no image.
+        InputError: the file cannot be read as an image.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # A PNG would be decoded to look for more than its head has.
+            # For a PNG whose head has no EXIF, Pillow would decode the whole image to look for EXIF behind the pixels.
             exif = image.getexif() if "exif" in image.info or image.format == "TIFF" else {}
             return (height, width) if exif.get(_ORIENTATION) in (5, 6, 7, 8) else (width, height)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
@@ -38,7 +40,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 class ImageReader(Reader):
-    """A folder of images without annotations, to predict on."""
+    """Reads a folder of images without annotations, to predict on."""
 
     layout = "images alone"
 

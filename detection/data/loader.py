@@ -1,4 +1,8 @@
-"""cfg -> loaders of what detectron2's models take; a training order that a resumed run finds again."""
+"""Builds the data loaders of a config, whose batches detectron2's models take.
+
+The order of the training images, and their augmentation, do not depend on the iteration at which a run was started. A
+resumed run therefore sees the same batches as a run that was never stopped.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,15 @@ SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
 
 
 class TrainingRecords(Dataset):
-    """Model inputs by (position in the run, index); each has random numbers of its own, drawn from its position.
+    """Training examples. The key of an example is (position in the run, index of its dataset dict).
+
+    The random numbers of the mapper follow from the seed and the position, so that a resumed run repeats the random
+    numbers.
 
     Args:
-        records: dataset dicts; held as one array of bytes, which worker processes share rather than copy.
-        mapper: dataset dict -> model input.
-        seed: of the augmentation.
+        records: dataset dicts, stored as one array of bytes, which worker processes share and do not copy.
+        mapper: turns a dataset dict into a model input.
+        seed: seed of the augmentation.
     """
 
     def __init__(self, records: list[dict], mapper: Callable[[dict], dict], seed: int):
@@ -45,15 +52,17 @@ class TrainingRecords(Dataset):
 
 
 class GroupedBatches(Sampler):
-    """Batches of (position, index) whose images are all wider than high or all not, so that little is padded.
+    """Batches of the keys of `TrainingRecords`. Only images of the same group are in one batch.
 
-    detectron2 groups what its workers hand out, which depends on where a run began; this depends on the stream alone.
+    Images in a batch are padded to a common size. Batches of only wide or only tall images need little padding.
+    detectron2 groups the images that its workers return, so that its batches depend on the iteration at which the run
+    was started. The batches here depend only on `stream`.
 
     Args:
-        stream: of (position, index), endless.
-        groups: an image's group, by its index.
-        batch: images in a batch.
-        start: so many batches are passed over.
+        stream: endless keys (position in the run, index of a dataset dict).
+        groups: the group of each dataset dict, by index, such as whether its image is wider than high.
+        batch: number of images in a batch.
+        start: number of batches to skip.
     """
 
     def __init__(self, stream: Iterable[tuple[int, int]], groups: Sequence[bool], batch: int, start: int):
@@ -76,7 +85,13 @@ class GroupedBatches(Sampler):
 
 
 class CountedBatches:
-    """A training loader's batches; boxes that augmentation left without area are counted in metrics and log."""
+    """Yields the batches of a training loader, and counts the boxes that augmentation left without area.
+
+    The count of each batch is the metric `data/dropped_boxes`. The count of the run is logged at its end.
+
+    Args:
+        loader: yields lists of model inputs. Each has the key `dropped_boxes`, which is removed.
+    """
 
     def __init__(self, loader: Loader):
         self.loader = loader
@@ -95,21 +110,25 @@ class CountedBatches:
 
 
 def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> CountedBatches:
-    """Endless, shuffled, from iteration `start_iter` on; each process draws its share of SOLVER.IMS_PER_BATCH.
+    """The endless, shuffled batches of a training run.
+
+    Args:
+        cfg: the config. A batch of one process holds SOLVER.IMS_PER_BATCH / (processes * SOLVER.ACCUMULATE) images.
+        start_iter: first iteration. Each iteration takes SOLVER.ACCUMULATE batches.
 
     Raises:
-        InputError: the proposals are not those of the images, or the sampler is unknown.
+        InputError: a file of proposals does not fit the images.
     """
     records = training_records(cfg)
-    parts = cfg.SOLVER.ACCUMULATE
-    batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // parts
+    accumulated = cfg.SOLVER.ACCUMULATE
+    batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // accumulated
     grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
     groups = [grouping and r["width"] > r["height"] for r in records]
     stream = PositionSampler(_indices(cfg, records), 0)
     return CountedBatches(
         Loader(
             TrainingRecords(records, DetectionMapper(cfg, True), cfg.SEED),
-            batch_sampler=GroupedBatches(stream, groups, batch, start_iter * parts),
+            batch_sampler=GroupedBatches(stream, groups, batch, start_iter * accumulated),
             collate_fn=trivial_batch_collator,
             **loader_options(cfg),
         )
@@ -117,7 +136,14 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> CountedBatches:
 
 
 def training_records(cfg: CfgNode) -> list[dict]:
-    """Dataset dicts of all training data together, with their proposals where those come from files."""
+    """The dataset dicts of all training data; with MODEL.LOAD_PROPOSALS they have proposals.
+
+    Without DATASETS.TRAIN_ON_DIFFICULT, objects marked `difficult` are left out. With
+    DATALOADER.FILTER_EMPTY_ANNOTATIONS, images without an object, or with crowds only, are left out.
+
+    Raises:
+        InputError: a file of proposals does not fit the images.
+    """
     records = [r for name in cfg.DATASETS.TRAIN for r in records_of(cfg, name)]
     if not cfg.DATASETS.TRAIN_ON_DIFFICULT:
         records = [r | {"annotations": [a for a in r["annotations"] if not a.get("difficult")]} for r in records]
@@ -127,7 +153,11 @@ def training_records(cfg: CfgNode) -> list[dict]:
 
 
 def records_of(cfg: CfgNode, dataset_name: str) -> list[dict]:
-    """Dataset dicts of one data set, with their proposals where those come from files."""
+    """The dataset dicts of one data set; with MODEL.LOAD_PROPOSALS they have the proposals of the set's file.
+
+    Raises:
+        InputError: the file of proposals does not fit the images.
+    """
     data, records = cfg.DATASETS, DatasetCatalog.get(dataset_name)
     if not cfg.MODEL.LOAD_PROPOSALS:
         return records
@@ -136,6 +166,7 @@ def records_of(cfg: CfgNode, dataset_name: str) -> list[dict]:
 
 
 def _indices(cfg: CfgNode, records: list[dict]) -> Iterable[int]:
+    """The endless order in which this process takes the dataset dicts, by DATALOADER.SAMPLER_TRAIN."""
     if cfg.DATALOADER.SAMPLER_TRAIN == "RepeatFactorTrainingSampler":
         repeats = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             records, cfg.DATALOADER.REPEAT_THRESHOLD
@@ -145,21 +176,39 @@ def _indices(cfg: CfgNode, records: list[dict]) -> Iterable[int]:
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str, *, with_instances: bool = False) -> Loader:
-    """Every image once, one by one, split over the processes; with its proposals where those come from a file."""
+    """Loads every image of a data set once, in batches of one image, split over the processes.
+
+    Args:
+        cfg: the config.
+        dataset_name: registered data.
+        with_instances: whether the model inputs have the annotated objects as `instances`, which losses need.
+
+    Raises:
+        InputError: the file of proposals does not fit the images.
+    """
     data = MapDataset(DatasetFromList(records_of(cfg, dataset_name)), DetectionMapper(cfg, False, with_instances))
     sampler, collate = InferenceSampler(len(data)), trivial_batch_collator
     return Loader(data, 1, sampler=sampler, collate_fn=collate, **loader_options(cfg))
 
 
 def check_loader(cfg: CfgNode, *, eval_only: bool) -> None:
-    """Raises InputError if the sampler is unknown, or there is not one file of proposals for each data set."""
+    """Checks the config keys that the loaders use.
+
+    Args:
+        cfg: the config.
+        eval_only: whether the run only evaluates, so that the training data need no file of proposals.
+
+    Raises:
+        InputError: the sampler is unknown, DATALOADER.REPEAT_THRESHOLD is not a share, or MODEL.LOAD_PROPOSALS is set
+            and the number of files of proposals is not the number of data sets.
+    """
     loader, data = cfg.DATALOADER, cfg.DATASETS
     if loader.SAMPLER_TRAIN not in SAMPLERS:
         raise InputError(f"DATALOADER.SAMPLER_TRAIN: {loader.SAMPLER_TRAIN!r} is none of {', '.join(SAMPLERS)}")
     if loader.SAMPLER_TRAIN == "RepeatFactorTrainingSampler" and not 0 < loader.REPEAT_THRESHOLD <= 1:
         raise InputError(
-            "DATALOADER.REPEAT_THRESHOLD: the share of images below which a class is repeated, such as 0.3; it is "
-            f"{loader.REPEAT_THRESHOLD}"
+            "DATALOADER.REPEAT_THRESHOLD: the share of images below which a class is repeated must be above 0 and at "
+            f"most 1, such as 0.3; the config has {loader.REPEAT_THRESHOLD}"
         )
     if not cfg.MODEL.LOAD_PROPOSALS:
         return
@@ -168,5 +217,5 @@ def check_loader(cfg: CfgNode, *, eval_only: bool) -> None:
         if len(names) != len(files):
             raise InputError(
                 f"DATASETS.PROPOSAL_FILES_{split}: {len(files)} files for {len(names)} data sets; MODEL.LOAD_PROPOSALS "
-                "wants one for each"
+                "needs one file for each data set"
             )

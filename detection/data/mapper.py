@@ -1,4 +1,4 @@
-"""Dataset dict -> what detectron2's models take, with an albumentations pipeline in training."""
+"""Turns a dataset dict into the input of a detectron2 model, in training with an albumentations pipeline."""
 
 from __future__ import annotations
 
@@ -17,19 +17,28 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from PIL import Image, UnidentifiedImageError
 
-# It looks for updates on the network otherwise.
+# Without this variable albumentations looks for updates on the network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
-# DataLoader workers are the parallelism.
+# The workers of the DataLoader already run in parallel, so OpenCV gets no threads of its own.
 cv2.setNumThreads(0)
 
 
 def build_pipeline(transforms: list[dict]) -> A.Compose | None:
-    """albumentations transforms from [{NAME: {argument: value}}, …]; boxes are clipped, those left empty dropped.
+    """Builds the albumentations pipeline that INPUT.ALBUMENTATIONS describes.
+
+    The pipeline clips boxes to the image, and drops boxes that have no area after clipping.
+
+    Args:
+        transforms: [{NAME: {argument: value}}, …], where NAME is a class of albumentations.
+
+    Returns:
+        the pipeline; None if `transforms` is empty.
 
     Raises:
-        InputError: a name or an argument does not exist (the nearest name is suggested).
+        InputError: albumentations has no transform of that name, or the transform has no such argument. For a wrong
+            transform name the message suggests the nearest name.
     """
     if not transforms:
         return None
@@ -52,22 +61,22 @@ def _build_transform(transform: dict) -> A.BasicTransform | A.BaseCompose:
         arguments["transforms"] = [_build_transform(t) for t in arguments["transforms"]]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # so it reports an unknown argument
+            warnings.simplefilter("error", UserWarning)  # albumentations only warns of an unknown argument
             return cls(**arguments)
     except (ValueError, TypeError, UserWarning) as e:
         raise InputError(f"{key}: {name}: {' '.join(str(e).split())}") from e
 
 
 class DetectionMapper:
-    """Reads an image, checks it against its annotation, augments both.
+    """Maps a dataset dict to a model input: reads the image, checks its size, augments image and boxes together.
 
     Args:
-        is_train: augment; else only resize.
-        with_instances: give `instances`.
-        pipeline: albumentations, before the others; None leaves it out.
-        augmentations: detectron2's resize and flip.
-        image_format: "RGB" or "BGR".
-        proposal_topk: so many of an image's proposals are taken, where it has some.
+        is_train: whether the inputs are for training; `pipeline` and `augmentations` say how to augment.
+        with_instances: whether to add the annotated objects as `instances`. `pipeline` runs only if this is set.
+        pipeline: albumentations transforms, applied before `augmentations`; None applies none.
+        augmentations: detectron2's transforms, such as resize and flip.
+        image_format: order of the image's channels, "RGB" or "BGR".
+        proposal_topk: number of proposals to keep of an image, best first, if the dataset dict has proposals.
     """
 
     @configurable
@@ -102,18 +111,26 @@ class DetectionMapper:
         }
 
     def __call__(self, record: dict) -> dict:
-        """Adds `image`, (3, H, W) uint8, and in its pixels `proposals` where there are some and, if wanted,
-        `instances`; `dropped_boxes` counts those that augmentation left without area.
+        """Makes the model input of one image.
+
+        Args:
+            record: a dataset dict. The caller's dict stays as it is.
+
+        Returns:
+            a copy of `record` without `annotations`, with `image`, (3, H, W) uint8. If `record` has proposals, the
+            copy has `proposals`, in pixels of `image`. With `with_instances` the copy has `instances`, in pixels of
+            `image`, and `dropped_boxes`, the number of boxes that augmentation left without area. Crowds are neither
+            in `instances` nor counted.
 
         Raises:
-            InputError: the image cannot be decoded, or its size is not the annotation's.
+            InputError: the image cannot be decoded, or the annotation states another size.
         """
         record = copy.deepcopy(record)
         image = read_image(record, self._format)
         annotations = record.pop("annotations", [])
         if self._with_instances:
             annotations = [a for a in annotations if not a.get("iscrowd")]
-            given = len(annotations)
+            object_count = len(annotations)
             if self._pipeline is not None:
                 image, annotations = self._albumentations(image, annotations, record)
         resize = T.AugInput(image)
@@ -124,31 +141,41 @@ class DetectionMapper:
         if self._with_instances:
             annotations = [utils.transform_instance_annotations(a, transforms, size) for a in annotations]
             record["instances"] = utils.filter_empty_instances(utils.annotations_to_instances(annotations, size))
-            record["dropped_boxes"] = given - len(record["instances"])
+            record["dropped_boxes"] = object_count - len(record["instances"])
         return record
 
     def _albumentations(
         self, image: np.ndarray, annotations: list[dict], record: dict
     ) -> tuple[np.ndarray, list[dict]]:
-        """The image and its annotations; the record's proposals move along."""
-        # Its generator is its own, and the same in every worker.
+        """Applies the albumentations pipeline to an image, its annotations and its proposals.
+
+        Args:
+            image: (H, W, 3) uint8.
+            annotations: the annotations of the image; their `bbox` is x0, y0, x1, y1 in pixels.
+            record: the dataset dict. Its proposals are replaced by the transformed ones.
+
+        Returns:
+            the transformed image, and the annotations whose boxes are still in the image.
+        """
+        # The pipeline's own random generator has the same state in every worker, so numpy's generator seeds it here.
         self._pipeline.set_random_seed(np.random.randint(2**31))
         proposals = record.get("proposal_boxes", np.zeros((0, 4), np.float32))
         boxes = np.array([a["bbox"] for a in annotations], dtype=np.float32).reshape(-1, 4)
-        both = np.concatenate([boxes, proposals])
-        out = self._pipeline(image=image, bboxes=both, index=np.arange(len(both)))
+        all_boxes = np.concatenate([boxes, proposals])
+        out = self._pipeline(image=image, bboxes=all_boxes, index=np.arange(len(all_boxes)))
         index = np.asarray(out["index"], dtype=np.int64)
-        moved = np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4)
+        moved_boxes = np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4)
         if len(proposals):
-            ours = index >= len(boxes)
-            record["proposal_boxes"] = moved[ours]
-            record["proposal_objectness_logits"] = record["proposal_objectness_logits"][index[ours] - len(boxes)]
-        kept = [
+            is_proposal = index >= len(boxes)
+            record["proposal_boxes"] = moved_boxes[is_proposal]
+            kept_proposals = index[is_proposal] - len(boxes)
+            record["proposal_objectness_logits"] = record["proposal_objectness_logits"][kept_proposals]
+        kept_annotations = [
             {**annotations[i], "bbox": [float(v) for v in box]}
-            for i, box in zip(index, moved, strict=True)
+            for i, box in zip(index, moved_boxes, strict=True)
             if i < len(boxes)
         ]
-        return out["image"], kept
+        return out["image"], kept_annotations
 
 
 def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -159,10 +186,17 @@ def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
 
 
 def read_image(record: dict, image_format: str) -> np.ndarray:
-    """(H, W, 3) uint8.
+    """Reads the image of a dataset dict.
+
+    Args:
+        record: a dataset dict. If the dict states `width` and `height`, the image must have that size.
+        image_format: order of the channels, "RGB" or "BGR".
+
+    Returns:
+        (H, W, 3) uint8, turned upright as its EXIF orientation says.
 
     Raises:
-        InputError: the image cannot be decoded, or its size is not the annotation's.
+        InputError: the image cannot be decoded, or the annotation states another size.
     """
     path = record["file_name"]
     try:

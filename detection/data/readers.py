@@ -1,4 +1,7 @@
-"""What a reader of detection data is. A new layout is one file, a subclass of `Reader`, and one row in sources.py."""
+"""The interface of a reader, which reads detection data of one layout.
+
+To add a layout, write one file with a subclass of `Reader`, and add the reader to `READERS` in sources.py.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,15 @@ from detection.data.defects import Defects
 
 @dataclass
 class Source:
-    """Data as they were read: dataset dicts and the names of the classes.
+    """The result of a reader: the dataset dicts and the names of the classes.
 
     Attributes:
-        records: detectron2's dataset dicts. Their annotations carry the name of the class as `category`. Records of
-            data without annotations have no `annotations`.
+        records: detectron2's dataset dicts. Each annotation has the name of its class as `category`, in the place of
+            detectron2's `category_id`. If the data have no annotations, the dicts have no `annotations`.
         classes: names of the classes.
-        declared: the data list their classes. Else the classes are those of the boxes, and a rare one may be absent.
-        category_ids: the number of each class in COCO's JSON, by the name of the class.
+        declared: whether the data list their classes. If not, `classes` are the classes of the boxes, and a class
+            without a box in these data is absent.
+        category_ids: name of a class -> its id in COCO's JSON; None for other layouts.
     """
 
     records: list[dict]
@@ -35,21 +39,21 @@ class Source:
 
 @dataclass(frozen=True)
 class ReaderOptions:
-    """What a config says about reading.
+    """The config's settings for readers.
 
     Attributes:
-        first_pixel: DATASETS.VOC_FIRST_PIXEL: number of the first pixel in the XML files of PASCAL VOC.
+        first_pixel: DATASETS.VOC_FIRST_PIXEL: number of the first pixel in the XML files of PASCAL VOC, 0 or 1.
     """
 
     first_pixel: int = 1
 
 
 class Reader(ABC):
-    """Reads one layout. A name of data is PATH or PATH:PART.
+    """Reads data of one layout. The name of data is PATH or PATH:PART, such as data/bccd:train.
 
     Attributes:
-        layout: the layout's name, and what must lie in a folder of this layout, for messages.
-        suffixes: endings of the annotation files whose names are names of data, if a PATH may be a file.
+        layout: the layout's name, with the files that a folder of this layout has, for messages.
+        suffixes: if PATH may be an annotation file, the endings of such files, e.g. ".json".
     """
 
     layout: ClassVar[str]
@@ -57,10 +61,10 @@ class Reader(ABC):
 
     @abstractmethod
     def splits(self, folder: Path) -> dict[str, str]:
-        """The name of the data by the name of the split; empty where the folder is of another layout."""
+        """Name of a split -> name of its data, PATH or PATH:PART. Empty if the folder has another layout."""
 
     def recognises(self, path: Path, part: str) -> bool:
-        """Whether PATH and PART of a name are data of this layout."""
+        """Whether PATH:PART names data of this layout. `part` is "" if the name has no PART."""
         return path.suffix in self.suffixes
 
     @abstractmethod
@@ -69,9 +73,9 @@ class Reader(ABC):
 
         Args:
             path: a file or a folder that the reader recognises.
-            part: what stands behind the colon; "" where the name has none.
-            defects: is filled with what was mended.
-            options: what the config says about reading.
+            part: the text behind the colon, such as a split; "" if the name has no colon.
+            defects: gets the defects that were mended.
+            options: the config's settings for readers.
 
         Raises:
             InputError: a file is missing or broken; the message names the file.

@@ -1,4 +1,4 @@
-"""A data set before it is trained on: counts, sizes, defects, and pictures of its boxes."""
+"""Shows a data set before a training: counts and sizes of its boxes, unreadable images, and pictures of its boxes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ from detectron2.data.detection_utils import convert_image_to_rgb
 from PIL import Image
 from tabulate import tabulate
 
-# COCO's size classes, by area in pixels.
+# COCO's limits between small, medium and large objects: area in pixels.
 _SMALL, _LARGE = 32**2, 96**2
-_CELL = 480  # side of a picture in the sheet
+_CELL = 480  # side of the square that each picture of a sheet gets, in pixels
 
 
 def describe(name: str) -> dict:
-    """Counts and sizes of registered data.
+    """Counts the images and boxes of a data set and measures their sizes.
+
+    Args:
+        name: registered data.
 
     Returns:
-        "images", "boxes", "images_without_boxes", "crowds", "difficult" (counts); "classes", for each its "images",
-        "boxes" and how many of them are "small", "medium" and "large"; and the percentiles 0, 5, 50, 95, 100 of
-        "image_side", "box_side" (sqrt of the area), "box_aspect" (height / width) and "boxes_per_image".
+        a dict. "images", "boxes", "images_without_boxes", "crowds" and "difficult" are counts. "classes" has for each
+        class the number of "images" and "boxes", and of "small", "medium" and "large" boxes (COCO's limits, by the area
+        of the box). "image_side" and "box_side" (square root of the area), in pixels, "box_aspect" (height / width) and
+        "boxes_per_image" are lists of the percentiles 0, 5, 50, 95 and 100. If the data have no boxes, "box_side" and
+        "box_aspect" are empty.
     """
     records, names = DatasetCatalog.get(name), MetadataCatalog.get(name).thing_classes
     annotations = [(i, a) for i, r in enumerate(records) for a in r.get("annotations", ())]
@@ -39,13 +44,13 @@ def describe(name: str) -> dict:
     area = width * height
     classes = {}
     for k, class_name in enumerate(names):
-        mine = kinds == k
+        in_class = kinds == k
         classes[class_name] = {
             "images": len({i for i, a in annotations if a["category_id"] == k}),
-            "boxes": int(mine.sum()),
-            "small": int((mine & (area < _SMALL)).sum()),
-            "medium": int((mine & (area >= _SMALL) & (area < _LARGE)).sum()),
-            "large": int((mine & (area >= _LARGE)).sum()),
+            "boxes": int(in_class.sum()),
+            "small": int((in_class & (area < _SMALL)).sum()),
+            "medium": int((in_class & (area >= _SMALL) & (area < _LARGE)).sum()),
+            "large": int((in_class & (area >= _LARGE)).sum()),
         }
     per_image = np.array([len(r.get("annotations", ())) for r in records])
     return {
@@ -67,7 +72,7 @@ def _percentiles(values: np.ndarray) -> list[float]:
 
 
 def as_text(description: dict) -> str:
-    """The description as two tables."""
+    """The dict that `describe` returns, as a line of counts and two tables."""
     classes = [[name, *row.values()] for name, row in description["classes"].items()]
     head = ", ".join(
         f"{description[k]} {k.replace('_', ' ')}"
@@ -84,7 +89,14 @@ def as_text(description: dict) -> str:
 
 
 def unreadable(name: str) -> dict[str, str]:
-    """File -> what is wrong with it, of images that cannot be decoded or are of another size than is said."""
+    """Decodes every image of a data set, to find the broken ones.
+
+    Args:
+        name: registered data.
+
+    Returns:
+        path of each image that cannot be decoded, or whose size is not the annotation's -> what is wrong.
+    """
     problems = {}
     for record in progress(DatasetCatalog.get(name), desc=f"decode {name}", unit="img", leave=False):
         try:
@@ -95,7 +107,18 @@ def unreadable(name: str) -> dict[str, str]:
 
 
 def draw_samples(name: str, records: Sequence[dict], count: int, path: Path, seed: int) -> None:
-    """A sheet of images with their boxes, some of the dataset dicts of registered data, drawn at random."""
+    """Saves a sheet of randomly chosen images with their boxes.
+
+    Args:
+        name: registered data, for the names of the classes.
+        records: dataset dicts to choose from.
+        count: number of images; if `records` are fewer, all are drawn.
+        path: the picture to write.
+        seed: seed of the choice.
+
+    Raises:
+        InputError: an image cannot be decoded, or the annotation states another size.
+    """
     chosen = random.Random(seed).sample(records, min(count, len(records)))
     names = MetadataCatalog.get(name).thing_classes
     drawn = []
@@ -107,10 +130,21 @@ def draw_samples(name: str, records: Sequence[dict], count: int, path: Path, see
 
 
 def draw_augmented(cfg: CfgNode, name: str, records: Sequence[dict], count: int, path: Path, seed: int) -> int:
-    """A sheet of training examples as the config augments them, with the boxes that it leaves; as `draw_samples`.
+    """Saves a sheet of training examples: randomly chosen images after augmentation, with the boxes that are left.
+
+    Args:
+        cfg: the config; INPUT says how to augment.
+        name: registered data, for the names of the classes.
+        records: dataset dicts to choose from. One image may be chosen several times, images without boxes never.
+        count: number of examples.
+        path: the picture to write.
+        seed: seed of the choice and the augmentation.
 
     Returns:
-        how many boxes augmentation left without area.
+        number of boxes that augmentation left without area.
+
+    Raises:
+        InputError: no image has a box, or an image cannot be read.
     """
     names = MetadataCatalog.get(name).thing_classes
     mapper = DetectionMapper(cfg, True)
@@ -130,7 +164,7 @@ def draw_augmented(cfg: CfgNode, name: str, records: Sequence[dict], count: int,
 
 
 def _save_sheet(images: Sequence[np.ndarray], path: Path) -> None:
-    """Side by side in rows, each fitted into a square cell."""
+    """Saves images (H, W, 3) uint8 RGB as one picture: a grid of square cells, one image in each, shrunk to fit."""
     columns = max(round(len(images) ** 0.5), 1)
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * _CELL, max(rows, 1) * _CELL), "white")

@@ -1,7 +1,8 @@
-"""A small detection data set made from nothing: textured shapes on cluttered backgrounds.
+"""Draws a small detection data set: textured shapes on cluttered backgrounds. No file is needed.
 
-Each class has its outline and its texture; colour, contrast, size and angle are drawn anew for each object. Unlabelled
-blobs with the same textures and lines lie among them, so that neither texture nor edges alone make an object.
+Each class has one outline and one texture. Colour, contrast, size and angle are random for each object. The images also
+contain lines, and blobs of no class with the textures of the classes: neither texture nor edges alone
+show where an object is.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from PIL import Image
 
 CLASSES = ("cross", "disk", "square", "star", "triangle")
 SIZE = 128  # side of an image in pixels
-_CROP_MARGIN = 0.15  # of the box's longer side, around a crop
+_CROP_MARGIN = 0.15  # margin around a cropped object, in lengths of the longer side of its box
 
 
 def make_shapes(root: Path, train: int, test: int, seed: int) -> None:
-    """Writes a detection set of COCO layout, and its objects' crops as a classification set.
+    """Writes a detection data set in COCO layout, and a classification data set of crops of its objects.
 
     Args:
-        root: gets images/{train,val}/*.png, annotations/{train,val}.json and crops/{train,val}/CLASS/*.png.
-        train, test: number of images in train and val.
+        root: folder to write to. The detection data are images/{train,val}/*.png and annotations/{train,val}.json; the
+            crops are crops/{train,val}/CLASS/*.png.
+        train: number of images in the split `train`.
+        test: number of images in the split `val`.
+        seed: the same seed gives the same images.
     """
     for split, count in (("train", train), ("val", test)):
         rng = np.random.default_rng([seed, split == "val"])
@@ -43,13 +47,13 @@ def make_shapes(root: Path, train: int, test: int, seed: int) -> None:
 
 
 def _scene(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
-    """An RGB image (SIZE, SIZE, 3) uint8 and its annotations."""
+    """Draws an RGB image, (SIZE, SIZE, 3) uint8, and returns the image and its annotations."""
     image = _background(rng)
-    taken: list[np.ndarray] = []
+    object_masks: list[np.ndarray] = []
     annotations = []
     kinds = [None] * rng.integers(0, 3) + list(rng.integers(len(CLASSES), size=rng.integers(1, 5)))
-    for kind in kinds:  # blobs first, so that objects lie on top
-        mask = _place(rng, kind, taken)
+    for kind in kinds:  # None is a blob; blobs come first, so that objects lie on top of blobs
+        mask = _place(rng, kind, object_masks)
         if mask is None:
             continue
         _paint(rng, image, mask, rng.integers(len(CLASSES)) if kind is None else kind)
@@ -63,7 +67,7 @@ def _scene(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
-    """Coloured noise of several scales, with lines and outlines over it."""
+    """An image (SIZE, SIZE, 3) uint8: coloured noise of three scales, with lines and arcs on top."""
     image = np.full((SIZE, SIZE, 3), rng.uniform(60, 200, 3), np.float32)
     for cells in (3, 8, 24):
         noise = rng.normal(0, 50 / np.sqrt(cells), (cells, cells, 3)).astype(np.float32)
@@ -81,23 +85,32 @@ def _background(rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def _place(rng: np.random.Generator, kind: int | None, taken: list[np.ndarray]) -> np.ndarray | None:
-    """The mask (SIZE, SIZE) of an object at a free place, or None where five tries find none."""
+def _place(rng: np.random.Generator, kind: int | None, object_masks: list[np.ndarray]) -> np.ndarray | None:
+    """Finds a place for an object or a blob. Objects keep a distance to each other; a blob may lie anywhere.
+
+    Args:
+        rng: the source of random numbers.
+        kind: index of the object's class; None for a blob.
+        object_masks: masks (SIZE, SIZE) of the objects in the image. The new object's mask is appended.
+
+    Returns:
+        the mask (SIZE, SIZE) uint8, 255 inside; None if five tries find no free place.
+    """
     for _ in range(5):
         radius = rng.uniform(11, 28)
         centre = rng.uniform(radius, SIZE - radius, 2)
         mask = np.zeros((SIZE, SIZE), np.uint8)
         cv2.fillPoly(mask, [np.round(_outline(rng, kind) * radius + centre).astype(np.int32)], 255)
         around = cv2.dilate(mask, np.ones((5, 5), np.uint8))
-        if kind is None or not any((around & other).any() for other in taken):
+        if kind is None or not any((around & other).any() for other in object_masks):
             if kind is not None:
-                taken.append(mask)
+                object_masks.append(mask)
             return mask
     return None
 
 
 def _outline(rng: np.random.Generator, kind: int | None) -> np.ndarray:
-    """(K, 2) corners within the unit circle, turned at random; None is a blob of no class."""
+    """Corners (K, 2) of the outline of a class, in the unit circle, turned at random. A `kind` of None is a blob."""
     name = "blob" if kind is None else CLASSES[kind]
     if name == "cross":
         a = rng.uniform(0.22, 0.34)
@@ -115,16 +128,25 @@ def _outline(rng: np.random.Generator, kind: int | None) -> np.ndarray:
 
 
 def _polar(radii: np.ndarray) -> np.ndarray:
+    """Corners (K, 2) at the given distances (K,) from the origin, at equal angles around the origin."""
     angles = np.linspace(0, 2 * np.pi, len(radii), endpoint=False)
     return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
 
 def _turn(angle: float) -> np.ndarray:
+    """The matrix (2, 2) that turns row vectors by an angle in radians."""
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, texture: int) -> None:
-    """Fills the mask with two colours in stripes, checks, dots, grains or a gradient."""
+    """Fills the masked pixels of an image with two random colours, mixed by a texture.
+
+    Args:
+        rng: the source of random numbers.
+        image: (SIZE, SIZE, 3) uint8; changed in place.
+        mask: (SIZE, SIZE); pixels above 0 are filled.
+        texture: 0 stripes, 1 checks, 2 dots, 3 grains, 4 a gradient.
+    """
     y, x = np.mgrid[:SIZE, :SIZE]
     across, along = np.stack([x, y], axis=-1).dot(_turn(rng.uniform(0, np.pi))).transpose(2, 0, 1)
     period = rng.uniform(5, 10)
@@ -150,6 +172,14 @@ def _colour(rng: np.random.Generator) -> list[int]:
 
 
 def _save_crops(image: np.ndarray, annotations: list[dict], folder: Path, stem: str) -> None:
+    """Saves a square crop around each object, cut off at the image's edge, as folder/CLASS/STEM_INDEX.png.
+
+    Args:
+        image: (SIZE, SIZE, 3) uint8 RGB.
+        annotations: the annotations of the image.
+        folder: gets a folder for each class.
+        stem: the image's file name without its ending.
+    """
     for i, annotation in enumerate(annotations):
         x0, y0, x1, y1 = annotation["bbox"]
         half = (0.5 + _CROP_MARGIN) * max(x1 - x0, y1 - y0)

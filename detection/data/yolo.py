@@ -1,7 +1,8 @@
-"""Reads YOLO's layout: a data.yaml, images/…, and labels/… with text files.
+"""Reads data in YOLO's layout: a data.yaml, images/…, and a text file in labels/… for each image.
 
-A line of a label file is `class x_centre y_centre width height` in parts of the image, or `class x y x y …`, a polygon.
-An image without a label file has no objects.
+A line of a label file is one object: `class x_centre y_centre width height`, or `class x y x y …` for a polygon.
+`class` is the index of the class. The other numbers are fractions of the image's width and height, from 0 to 1. An
+image without a label file has no objects.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import numpy as np
 import yaml
 from detectron2.structures import BoxMode
 
-# Rounding leaves corners a little outside of 0 to 1; more than this is no part of an image.
+# Rounding leaves corners a little below 0 or above 1. Corners that are further outside than this must be pixels.
 _TOLERANCE = 0.5
 
 
 class YOLOReader(Reader):
-    """YOLO's layout: a data.yaml, images/…, labels/…"""
+    """Reads YOLO's layout: a data.yaml, images/…, labels/…"""
 
     layout = "YOLO's (data.yaml)"
     suffixes = (".yaml", ".yml")
@@ -36,7 +37,7 @@ class YOLOReader(Reader):
 
 
 def find_yolo(root: Path) -> Path | None:
-    """The data.yaml of a folder: the first YAML file with `names`; None where the folder has no such file."""
+    """The first YAML file of a folder, in order of file names, that has the key `names`; None without such a file."""
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         if "names" in _read_yaml(path):
             return path
@@ -44,24 +45,25 @@ def find_yolo(root: Path) -> Path | None:
 
 
 def yolo_splits(file: Path) -> list[str]:
-    """Names of the splits in a data.yaml."""
+    """Names of the splits in a data.yaml, out of train, val and test."""
     return [split for split in ("train", "val", "test") if _read_yaml(file).get(split)]
 
 
 def load_yolo(file: Path, split: str, defects: Defects) -> Source:
-    """Reads a split.
+    """Reads one split of a data.yaml.
 
     Args:
-        file: data.yaml, with `names`, and for each split a folder of images, a .txt file that lists images, or several
-            of these.
+        file: the data.yaml. `names` has the names of the classes. Each split has a folder of images, a .txt file that
+            lists images, or a list of such folders and files. These paths start from the folder `path`, or from
+            the folder of the data.yaml if the file has no `path` or that folder does not exist.
         split: "train", "val" or "test".
-        defects: is filled with what was mended.
+        defects: gets the defects that were mended.
 
     Returns:
-        the data, with the classes in their order.
+        the data, with the classes in the order of `names`.
 
     Raises:
-        InputError: a file is missing or broken; the message names the file, and the line.
+        InputError: a file is missing or broken; the message names the file, and the line of a label file.
     """
     content = _read_yaml(file)
     names = content.get("names")
@@ -71,60 +73,70 @@ def load_yolo(file: Path, split: str, defects: Defects) -> Source:
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise InputError(f"{file}: `names` must list the classes, or number them from 0 on")
     if split not in yolo_splits(file):
-        raise InputError(f"{file}: no split {split!r}; there are {', '.join(yolo_splits(file)) or 'none'}")
+        raise InputError(f"{file}: has no split {split!r}; its splits are {', '.join(yolo_splits(file)) or 'none'}")
     root = (file.parent / str(content.get("path") or "")).resolve()
-    if not root.is_dir():  # such paths are often those of the machine where the file was written
+    if not root.is_dir():  # `path` is often a folder of the machine on which the data.yaml was written
         root = file.parent.resolve()
     sources = content[split] if isinstance(content[split], list) else [content[split]]
     images = [image for source in sources for image in _images(root, str(source), file)]
     if not images:
-        raise InputError(f"{file}: {split}: there is no image in {', '.join(map(str, sources))}")
+        raise InputError(f"{file}: {split}: there is no image in {', '.join(map(str, sources))}; correct the path")
     if len(set(images)) < len(images):
         defects.note(LISTED_TWICE, file.name)
     return Source([_read_record(image, names, defects) for image in dict.fromkeys(images)], list(names))
 
 
 def _read_yaml(path: Path) -> dict:
+    """The content of a YAML file; {} if the content is no mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as e:
-        raise InputError(f"{path}: no such file") from e
+        raise InputError(f"{path}: no such file; check the path") from e
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise InputError(f"{path}: broken YAML ({' '.join(str(e).split())})") from e
     return content if isinstance(content, dict) else {}
 
 
 def _images(root: Path, source: str, file: Path) -> list[Path]:
+    """Paths of the images of one entry of a split.
+
+    Args:
+        root: the folder that paths start from.
+        source: the entry: a folder of images, or a .txt file that lists images.
+        file: the data.yaml, for messages.
+    """
     path = root / source
-    if not path.exists() and source.startswith("../"):  # as Roboflow writes them
+    if not path.exists() and source.startswith("../"):  # Roboflow writes paths with a "../" too many
         path = root / source.removeprefix("../")
     if path.is_dir():
         return list_images(path)
     if path.suffix == ".txt" and path.is_file():
         lines = [line.strip() for line in _read_lines(path) if line.strip()]
         return [root / line.removeprefix("./") for line in lines]
-    raise InputError(f"{file}: {path} is neither a folder of images nor a .txt file that lists some")
+    raise InputError(f"{file}: {path} is neither a folder of images nor a .txt file that lists images")
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as e:
-        raise InputError(f"{path}: is no text in UTF-8 ({e})") from e
+        raise InputError(f"{path}: is no text in UTF-8 ({e}); save the file as UTF-8") from e
 
 
 def _label_file(image: Path) -> Path:
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):  # the last folder of that name
-        if parts[i] == "images":
-            parts[i] = "labels"
+    """Path of an image's label file: the last folder `images` in the image's path becomes `labels`."""
+    folders = list(image.parts)
+    for i in range(len(folders) - 2, -1, -1):
+        if folders[i] == "images":
+            folders[i] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    return Path(*folders).with_suffix(".txt")
 
 
 def _read_record(image: Path, names: list[str], defects: Defects) -> dict:
+    """The dataset dict of an image and its label file."""
     if image.suffix.lower() not in IMAGE_SUFFIXES or not image.is_file():
-        raise InputError(f"{image}: no such image")
+        raise InputError(f"{image}: no such image of {', '.join(IMAGE_SUFFIXES)}; correct the file that lists images")
     width, height = image_size(image)
     labels, annotations = _label_file(image), []
     lines = _read_lines(labels) if labels.is_file() else []
@@ -146,7 +158,16 @@ def _read_record(image: Path, names: list[str], defects: Defects) -> dict:
 
 
 def _parse(line: str, names: list[str], where: str) -> tuple[str, np.ndarray]:
-    """The class and the box, ((x0, y0), (x1, y1)), in parts of the image."""
+    """Reads a line of a label file.
+
+    Args:
+        line: see the module.
+        names: names of the classes.
+        where: file and line number, for messages.
+
+    Returns:
+        the name of the class, and the box, ((x0, y0), (x1, y1)), in fractions of the image's width and height.
+    """
     try:
         index, *numbers = line.split()
         values = np.array(numbers, dtype=float)
@@ -157,12 +178,12 @@ def _parse(line: str, names: list[str], where: str) -> tuple[str, np.ndarray]:
         ) from e
     if category is None or len(values) < 4 or (len(values) > 5 and len(values) % 2):
         raise InputError(f"{where}: {line.strip()!r} is neither `class x y width height` nor a polygon")
-    if len(values) <= 5:  # a fifth number is a confidence
+    if len(values) <= 5:  # a fifth number is the confidence of a detection, which is left out
         centre, size = values[:2], values[2:4]
         box = np.stack([centre - size / 2, centre + size / 2])
     else:
         corners = values.reshape(-1, 2)
         box = np.stack([corners.min(axis=0), corners.max(axis=0)])
     if np.isfinite(box).all() and (box.min() < -_TOLERANCE or box.max() > 1 + _TOLERANCE):
-        raise InputError(f"{where}: {line.strip()!r} is in pixels; YOLO's numbers are parts of the image, 0 to 1")
+        raise InputError(f"{where}: {line.strip()!r} is in pixels; YOLO's numbers are fractions of the image, 0 to 1")
     return category, box
