@@ -1,1 +1,1 @@
-"""Metrics, error analysis, result files and pictures of detections."""
+"""Evaluation of a detector: metrics, error analysis, result files and pictures of detections."""

@@ -1,4 +1,4 @@
-"""What a detector gets wrong: TIDE's errors, a confusion matrix, and precision-recall curves."""
+"""Analyses the errors of a detector: TIDE's kinds of error, a confusion matrix, and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-# Detections from this score, matched from this overlap on, are in the confusion matrix.
+# Least score of a detection in the confusion matrix, and least IoU at which a detection matches an object.
 _SCORE, _IOU = 0.5, 0.5
 BACKGROUND = "background"
 
 
 class ErrorAnalysis(BoxEvaluator):
-    """Leaves errors.json, confusion.png and precision_recall.png in a folder.
+    """Writes errors.json, confusion.png and precision_recall.png.
 
     Args:
         dataset_name: registered data with annotations.
-        folder: of the files.
+        folder: the folder that the files are written to.
     """
 
     def __init__(self, dataset_name: str, folder: Path):
@@ -31,30 +31,35 @@ class ErrorAnalysis(BoxEvaluator):
         self.folder = folder
 
     def evaluate(self) -> dict | None:
-        """{"errors": {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}}, AP50 that each costs."""
+        """Writes the files.
+
+        Returns:
+            {"errors": {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}}: the AP50, in %, that each
+            kind of error costs (see `tide.errors`); None in other processes than the main process.
+        """
         detections = self.gather()
         if detections is None:
             return None
         images = [self._image(record, detections) for record in self.records]
-        found = tide.match(images)
-        costs = tide.errors(found)
+        matched = tide.match(images)
+        costs = tide.errors(matched)
         matrix = confusion_matrix(images, len(self.classes))
         names = [*self.classes, BACKGROUND]
-        counts = {name: int(np.sum(np.array(found.kind) == i)) for i, name in enumerate(tide.KINDS)}
+        counts = {name: int(np.sum(np.array(matched.kind) == i)) for i, name in enumerate(tide.KINDS)}
         content = {"dAP50": costs, "count": counts, "confusion": {"classes": names, "matrix": matrix.tolist()}}
         write_json(content, self.folder / "errors.json")
         draw_confusion(matrix, names, self.folder / "confusion.png")
         voc = VOCEvaluator(self.dataset_name)
-        of_class = {name: voc.matches(detections, i) for i, name in enumerate(self.classes)}
-        curves = {name: m.curve(_IOU) for name, m in of_class.items() if m.objects}
+        class_matches = {name: voc.matches(detections, i) for i, name in enumerate(self.classes)}
+        curves = {name: m.curve(_IOU) for name, m in class_matches.items() if m.objects}
         draw_curves(curves, self.folder / "precision_recall.png")
         return {"errors": {k: v for k, v in costs.items() if k != "AP50"}}
 
     def _image(self, record: dict, detections: dict) -> tuple[np.ndarray, ...]:
-        """As `tide.match` takes it."""
+        """Detections and objects of an image, as `tide.match` takes them."""
         empty = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
-        found = detections.get(record["image_id"])
-        boxes, scores, classes = (x.numpy() for x in found) if found else empty
+        predicted = detections.get(record["image_id"])
+        boxes, scores, classes = (x.numpy() for x in predicted) if predicted else empty
         truth = record["annotations"]
         objects = np.array([a["bbox"] for a in truth], dtype=float).reshape(-1, 4)
         kinds = np.array([a["category_id"] for a in truth], dtype=int)
@@ -63,13 +68,18 @@ class ErrorAnalysis(BoxEvaluator):
 
 
 def confusion_matrix(images: list[tuple[np.ndarray, ...]], classes: int) -> np.ndarray:
-    """(K + 1, K + 1) counts: rows the objects' classes, columns the detections'; the last of each is the background.
+    """Counts which classes a detector confuses.
 
-    Detections that score 0.5 or more, whatever their class, each take the free object that they overlap most, by 0.5 or
-    more, the surest detection first.
+    Detections with a score of 0.5 or more are matched with objects, the highest score first. A detection of any class
+    matches the object with the largest IoU, among the objects that no other detection has, if the IoU is 0.5 or more.
 
     Args:
-        images: as `tide.match` takes them.
+        images: detections and objects of each image, as `tide.match` takes them.
+        classes: number of classes K.
+
+    Returns:
+        (K + 1, K + 1) counts. Rows are classes of objects, columns are classes of detections. The last row counts
+        detections without an object, the last column objects without a detection.
     """
     matrix = np.zeros((classes + 1, classes + 1), int)
     for boxes, scores, kinds, objects, object_kinds, ignored in images:
@@ -90,6 +100,13 @@ def confusion_matrix(images: list[tuple[np.ndarray, ...]], classes: int) -> np.n
 
 
 def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
+    """Draws a confusion matrix. Colours are shares of the row; counts are printed for up to 30 names.
+
+    Args:
+        matrix: the counts that `confusion_matrix` returns.
+        names: names of the classes and of the background, in the order of the rows.
+        path: the PNG file to write.
+    """
     size = max(4.0, 0.45 * len(names) + 2)
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
@@ -108,7 +125,12 @@ def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
 
 
 def draw_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
-    """Precision over recall of each class at IoU .5, best score first; of many classes only the mean is named."""
+    """Draws a curve of precision over recall for each class. The legend has the classes if there are at most 20.
+
+    Args:
+        curves: name of a class -> recall (N,) and precision (N,) after each detection, best score first.
+        path: the PNG file to write.
+    """
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab20"].colors

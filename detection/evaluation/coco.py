@@ -1,4 +1,4 @@
-"""COCO's average precision, by pycocotools or the faster faster-coco-eval, from dataset dicts."""
+"""Computes COCO's average precision of registered data, with pycocotools or with faster-coco-eval, which is faster."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ from detectron2.utils import comm
 
 APIS = ("faster_coco_eval", "pycocotools")
 
-# detectron2's names of COCO's size classes, and what they add to the name of a recall.
+# detectron2's name of each of COCO's size classes -> the letter that the name of a recall gets.
 _AREAS = {"all": "", "small": "s", "medium": "m", "large": "l"}
-# The order of COCOeval.stats.
+# Names of the numbers in COCOeval.stats, in order.
 _STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 class _GatheredOutputs(DatasetEvaluator):
-    """Gathers one field of a model's outputs, with the ids of the images, over all processes.
+    """Gathers one field of a model's outputs from all processes.
 
     Args:
         dataset_name: registered data.
+
+    Attributes:
+        field: key of the field in a model's output, such as "instances".
+        category_ids: for each class, its id in the data's annotation file; the index of the class if there is no id.
+        numbers: id of an image in the data -> its id in `truth`.
+        truth: the content of a COCO annotation file with the registered data.
     """
 
     field: str
@@ -40,7 +46,7 @@ class _GatheredOutputs(DatasetEvaluator):
         records = DatasetCatalog.get(dataset_name)
         by_number = getattr(self.metadata, "thing_dataset_id_to_contiguous_id", None)
         self.category_ids = list(by_number) if by_number else list(range(len(self.metadata.thing_classes)))
-        # VOC's and YOLO's image ids are strings, which faster-coco-eval does not take.
+        # Images get numbers, since the image ids of VOC and YOLO are strings, which faster-coco-eval does not take.
         self.numbers = {record["image_id"]: i for i, record in enumerate(records, 1)}
         self.truth = coco_truth(records, self.metadata.thing_classes, self.category_ids, self.numbers)
 
@@ -52,20 +58,21 @@ class _GatheredOutputs(DatasetEvaluator):
             self._outputs.append((entry["image_id"], output[self.field].to("cpu")))
 
     def gather(self) -> list[tuple[object, Instances]] | None:
-        """(image id, Instances) of all images, in the main process; else None."""
+        """(image id, field of the output) of all images, in the main process; None in other processes."""
         gathered = comm.gather(self._outputs)
         return list(itertools.chain.from_iterable(gathered)) if comm.is_main_process() else None
 
 
 class BoxCOCOEvaluator(_GatheredOutputs):
-    """COCO's average precision of boxes, against the records as they were read and mended.
+    """Computes COCO's average precision of boxes, and writes the detections to coco_instances_results.json.
 
-    Writes the detections in COCO's result format, coco_instances_results.json, with the data's own ids.
+    The objects are those of the registered data, whose defects were mended. The file has COCO's result format, with the
+    ids of the data's own images and classes.
 
     Args:
-        dataset_name: registered data. Without annotations, writing the file is all that the evaluator does.
+        dataset_name: registered data. Without annotations the evaluator only writes the file.
         output_dir: folder of the file.
-        api: a name in `APIS`.
+        api: the library, a name in `APIS`. The numbers are the same.
     """
 
     field = "instances"
@@ -76,11 +83,16 @@ class BoxCOCOEvaluator(_GatheredOutputs):
         self.api = api
 
     def evaluate(self) -> dict | None:
-        """{"bbox": {"AP", "AP50", …, "AR100", …, "AP-CLASS", …}} in %, NaN without objects, in the main process."""
+        """Writes the file and computes the metrics.
+
+        Returns:
+            {"bbox": {"AP", "AP50", …, "AR100", …, "AP-CLASS", …}} in %. A figure is NaN if no object counts for it; all
+            are 0 if there is no detection. {} for data without annotations; None in other processes than the main one.
+        """
         outputs = self.gather()
         if outputs is None:
             return None
-        detections = [d for image_id, found in outputs for d in instances_to_coco_json(found, image_id)]
+        detections = [d for image_id, instances in outputs for d in instances_to_coco_json(instances, image_id)]
         for detection in detections:
             detection["category_id"] = self.category_ids[detection["category_id"]]
         write_json(detections, self.file)
@@ -90,29 +102,40 @@ class BoxCOCOEvaluator(_GatheredOutputs):
         return {"bbox": self._as_results(*coco_stats(self.truth, numbered, self.api))}
 
     def _as_results(self, stats: np.ndarray, precision: np.ndarray | None) -> dict[str, float]:
+        """Figures by name, in %, from the two values that `coco_stats` returns."""
         names = self.metadata.thing_classes
         if precision is None:  # there was not a single detection
             return dict.fromkeys([*_STATS, *(f"AP-{n}" for n in names)], 0.0)
         values = dict(zip(_STATS, map(float, stats), strict=True))
         for i, name in enumerate(names):
-            of_class = precision[:, :, i, 0, -1]
-            values[f"AP-{name}"] = float(of_class[of_class > -1].mean()) if (of_class > -1).any() else -1
+            class_precision = precision[:, :, i, 0, -1]
+            counted = class_precision[class_precision > -1]
+            values[f"AP-{name}"] = float(counted.mean()) if counted.size else -1
         return {k: 100 * v if v >= 0 else float("nan") for k, v in values.items()}
 
 
 class ProposalEvaluator(_GatheredOutputs):
-    """Recall of proposals, as detectron2 computes it: averaged over IoU .5 to .95, of 100 and of 1000 proposals."""
+    """Computes the recall of an RPN's proposals, as detectron2 does: the mean over IoU .5 to .95.
+
+    Args:
+        dataset_name: registered data.
+    """
 
     field = "proposals"
 
     def evaluate(self) -> dict | None:
-        """{"box_proposals": {"AR@100", "ARs@100", …, "AR@1000", …}} in %, in the main process."""
+        """Computes the recall of the best 100 and of the best 1000 proposals of each image.
+
+        Returns:
+            {"box_proposals": {"AR@100", "ARs@100", …, "AR@1000", …}} in %, where s, m and l stand for small, medium and
+            large objects. {} for data without annotations; None in other processes than the main process.
+        """
         outputs = self.gather()
         if outputs is None:
             return None
         if not self.metadata.annotated:
             return {}
-        predictions = [{"image_id": self.numbers[image_id], "proposals": found} for image_id, found in outputs]
+        predictions = [{"image_id": self.numbers[image_id], "proposals": proposals} for image_id, proposals in outputs]
         truth = _quietly(_coco("pycocotools"), self.truth)
         recall = {}
         for limit, (area, suffix) in itertools.product((100, 1000), _AREAS.items()):
@@ -122,15 +145,17 @@ class ProposalEvaluator(_GatheredOutputs):
 
 
 def coco_stats(truth: dict, found: list[dict], api: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """COCO's 12 numbers, from 0 to 1 and -1 where there is nothing to find.
+    """Computes the 12 numbers of COCO's evaluation of boxes.
 
     Args:
-        truth: content of an annotation file.
-        found: detections in COCO's result format.
-        api: of `APIS`.
+        truth: the objects, as the content of a COCO annotation file.
+        found: the detections, in COCO's result format.
+        api: the library, a name in `APIS`.
 
     Returns:
-        the numbers, and precision by (IoU, recall, class, area, detections); None where `found` is empty.
+        the 12 numbers of COCOeval.stats, (12,), from 0 to 1, or -1 if no object counts for a number; and the precision,
+        an array by (IoU, recall, class, area, number of detections), as COCOeval has it. Without detections the numbers
+        are 0 and the precision is None.
     """
     if not found:
         return np.zeros(12), None
@@ -143,22 +168,24 @@ def coco_stats(truth: dict, found: list[dict], api: str) -> tuple[np.ndarray, np
 
 
 def _coco(api: str):
+    """The function that makes the library's COCO object from the content of an annotation file."""
     if api == "pycocotools":
         from pycocotools.coco import COCO
 
-        def of_dict(content: dict) -> COCO:
+        def coco_from_dict(content: dict) -> COCO:
             coco = COCO()
             coco.dataset = content
             coco.createIndex()
             return coco
 
-        return of_dict
+        return coco_from_dict
     from faster_coco_eval import COCO
 
     return COCO
 
 
 def _coco_eval(api: str):
+    """The library's class COCOeval."""
     if api == "pycocotools":
         from pycocotools.cocoeval import COCOeval
 
@@ -169,7 +196,7 @@ def _coco_eval(api: str):
 
 
 def _quietly(function, *args):
-    """The function's result; what it prints goes to the log."""
+    """Calls `function`, returns its result, and sends the printed lines to the log."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         result = function(*args)

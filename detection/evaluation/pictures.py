@@ -1,4 +1,4 @@
-"""Truth beside prediction, as files and in TensorBoard."""
+"""Draws annotated objects and detections of test images side by side, for files and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ from detectron2.utils import comm
 from PIL import Image
 from torch import nn
 
-# Pictures are drawn at least so many pixels wide, so that labels can be read.
+# Smaller images are enlarged to this width in pixels, so that the labels can be read.
 _PICTURE_WIDTH = 640
-_SHOWN_SCORE = 0.5
-_ON_THE_WAY = 2  # pictures of each evaluation for TensorBoard
+_SHOWN_SCORE = 0.5  # detections with a higher score are drawn
+_ON_THE_WAY = 2  # most pictures that TensorBoard gets after an evaluation in training
 
 
 def draw_pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, folder: Path, count: int) -> None:
-    """Draws images of a data set, truth left (where there is one) and prediction (scores from 0.5) right."""
+    """Draws the first images of a data set into PNG files: annotated objects on the left, detections on the right.
+
+    Args:
+        cfg: the config of the model.
+        model: the detector.
+        dataset_name: registered data. Without annotations only the detections are drawn.
+        folder: the folder to write to. A picture has the name of its image.
+        count: number of images.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for record, picture in pictures(cfg, model, dataset_name, count):
         Image.fromarray(picture).save(folder / f"{Path(record['file_name']).stem}.png")
@@ -34,7 +42,17 @@ def draw_pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, folder: Pat
 
 @torch.no_grad()
 def pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, count: int) -> Iterator[tuple[dict, np.ndarray]]:
-    """Dataset dicts and their pictures, (H, W, 3) uint8 RGB."""
+    """Draws the first images of a data set: annotated objects on the left, detections with a score above 0.5 right.
+
+    Args:
+        cfg: the config of the model; TEST says how the model is tested.
+        model: the detector. It is in evaluation mode until the last picture has been drawn.
+        dataset_name: registered data. Without annotations only the detections are drawn.
+        count: number of images.
+
+    Yields:
+        a dataset dict and its picture, (H, W, 3) uint8 RGB.
+    """
     names = MetadataCatalog.get(dataset_name).thing_classes
     mapper, tested = DetectionMapper(cfg, False), as_tested(cfg, model)
     was_training = model.training
@@ -55,15 +73,20 @@ def pictures(cfg: CfgNode, model: nn.Module, dataset_name: str, count: int) -> I
 
 
 class SamplePictures(HookBase):
-    """After each evaluation the first images of the first test set go to TensorBoard."""
+    """Sends pictures of the first images of the first test set to TensorBoard after each evaluation.
+
+    Args:
+        cfg: the config. TEST.PICTURES, if less than 2, is the number of pictures; otherwise two are sent.
+        model: the detector to draw detections of.
+    """
 
     def __init__(self, cfg: CfgNode, model: nn.Module):
         self.cfg = cfg
         self.model = model
 
     def after_step(self):
-        of_regions = self.cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork"
-        if not self.trainer.fresh_results or of_regions or not comm.is_main_process():
+        has_no_detections = self.cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork"
+        if not self.trainer.fresh_results or has_no_detections or not comm.is_main_process():
             return
         name = self.cfg.DATASETS.TEST[0]
         for i, (_, picture) in enumerate(

@@ -1,4 +1,4 @@
-"""Results as a table and as JSON."""
+"""Puts the results of the evaluators into rows, a table and remarks for the log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from tabulate import tabulate
 
 
 def summary(results: dict, classes: tuple[str, ...]) -> dict[str, float]:
-    """AP, AP50, AP75, VOC's AP50, and AP per class, all in %, of what the evaluators returned; recall of proposals."""
+    """Picks the figures for the table of results.
+
+    Args:
+        results: group of results, such as "bbox" or "voc" -> the figures that its evaluator returned, in %.
+        classes: names of the classes.
+
+    Returns:
+        name of a column -> figure, of the groups that `results` has: recall of proposals; COCO's AP, AP50 and AP75;
+        VOC's AP50; and the AP of each class, COCO's or otherwise VOC's.
+    """
     columns, per_class = {}, {}
     if "box_proposals" in results:
         columns = {k: results["box_proposals"][k] for k in ("AR@100", "AR@1000")}
@@ -22,7 +31,7 @@ def summary(results: dict, classes: tuple[str, ...]) -> dict[str, float]:
 
 
 def remarks(results: dict) -> list[str]:
-    """Lines on what the table leaves out."""
+    """Lines for the log with results that the table leaves out: the AP50 that each kind of error costs, and losses."""
     lines = []
     if "errors" in results:
         worst = sorted(results["errors"].items(), key=lambda item: -item[1])
@@ -33,7 +42,7 @@ def remarks(results: dict) -> list[str]:
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """Markdown: a line per row name, a column per figure."""
+    """A Markdown table with a row for each name in `rows` and a column for each figure. A missing figure is "-"."""
     columns = list(dict.fromkeys(k for row in rows.values() for k in row))
     body = [[name, *(row.get(c) for c in columns)] for name, row in rows.items()]
     return tabulate(body, ["", *columns], tablefmt="github", floatfmt=".1f", missingval="-")

@@ -1,15 +1,17 @@
-"""What keeps a detector from perfect AP: TIDE's six kinds of error (Bolya et al., "TIDE: A General Toolbox for
-Identifying Object Detection Errors"), and the AP at .5 that mending each alone would give back.
+"""Sorts the errors of a detector into TIDE's six kinds, and measures the AP50 that each kind costs.
 
-A false positive is the first of these that applies, of its overlaps with all objects of the image:
+Source: Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors". AP50 is AP at an IoU of 0.5.
 
-    Loc    of its class one overlaps it by 0.1 to 0.5
-    Cls    of another class one overlaps it by 0.5 or more
-    Dupe   of its class one overlaps it by 0.5 or more, which a better detection has
-    Bkg    none overlaps it by more than 0.1
-    Both   the rest: wrong class and poor overlap
+The kind of a false positive is the first row that is true of the detection. Overlap is IoU with an object of the image:
 
-and an object is missed (Miss) if no detection has it, nor a Loc or Cls error that would have found it.
+    Loc    the largest overlap with an object of the same class is 0.1 to 0.5
+    Cls    the overlap with an object of another class is 0.5 or more
+    Dupe   the overlap with an object of the same class is 0.5 or more, but a true positive has that object already
+    Bkg    no overlap is more than 0.1
+    Both   otherwise: class and overlap are both wrong
+
+The sixth kind, Miss, is an object that no true positive has, and that no Loc or Cls error would find if the error were
+mended.
 """
 
 from __future__ import annotations
@@ -22,21 +24,22 @@ from numpy import ndarray
 
 KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg")
 _FOREGROUND, _BACKGROUND = 0.5, 0.1
-_DETECTIONS = 100  # of an image, the best of all classes
+_DETECTIONS = 100  # detections of an image that count, the best of all classes together
 
 
 @dataclass
 class MatchedDetections:
-    """Detections and objects of a whole data set, flat.
+    """Detections and objects of a whole data set, each kind of value in one list over all images.
 
     Attributes:
-        scores: of each detection.
-        classes: of each detection.
-        hit: 1 a true positive, 0 a false one, -1 neither (on a crowd or a `difficult` object).
-        kind: the error of a false positive, index into `KINDS`; -1 for others.
-        target: the object that a Loc or Cls error would have found; -1 for others.
-        object_classes: of each object.
-        taken: objects that a true positive has.
+        scores: score of each detection, from 0 to 1.
+        classes: index of each detection's class.
+        hit: for each detection: 1 true positive, 0 false positive, -1 ignored (on a crowd or a `difficult` object).
+        kind: for each detection, the kind of its error as an index into `KINDS`; -1 without an error.
+        target: for each detection with a Loc or Cls error, the index of the object that the detection would find if
+            the error were mended; -1 for other detections.
+        object_classes: index of each object's class. Ignored objects are not in the list.
+        taken: for each object, whether a true positive has the object.
     """
 
     scores: list[float] = field(default_factory=list)
@@ -49,24 +52,35 @@ class MatchedDetections:
 
 
 def match(images: Iterable[tuple[ndarray, ...]]) -> MatchedDetections:
-    """Matches detections with objects and sorts the errors.
+    """Matches detections with objects at an IoU of 0.5, and finds the kind of each error.
 
     Args:
-        images: of each, detections' boxes (N, 4) x0, y0, x1, y1, scores (N,), classes (N,); objects' boxes (M, 4),
-            classes (M,), and whether they are to be ignored (M,).
+        images: for each image six arrays. Of the detections: boxes (N, 4) x0, y0, x1, y1 in pixels, scores (N,) and
+            classes (N,). Of the objects: boxes (M, 4), classes (M,), and whether to ignore the object (M,).
     """
-    found = MatchedDetections()
+    matched = MatchedDetections()
     for boxes, scores, classes, objects, object_classes, ignored in images:
         order = np.argsort(-scores, kind="stable")[:_DETECTIONS]
         crowd = objects[ignored], object_classes[ignored]
         _match_image(
-            found, boxes[order], scores[order], classes[order], objects[~ignored], object_classes[~ignored], crowd
+            matched, boxes[order], scores[order], classes[order], objects[~ignored], object_classes[~ignored], crowd
         )
-    return found
+    return matched
 
 
-def _match_image(found: MatchedDetections, boxes, scores, classes, objects, object_classes, crowd) -> None:
-    first = len(found.taken)
+def _match_image(matched: MatchedDetections, boxes, scores, classes, objects, object_classes, crowd) -> None:
+    """Appends the detections and objects of one image.
+
+    Args:
+        matched: gets the detections and objects.
+        boxes: boxes of the detections (N, 4), best score first.
+        scores: scores of the detections (N,).
+        classes: classes of the detections (N,).
+        objects: boxes of the objects that count (M, 4).
+        object_classes: classes of these objects (M,).
+        crowd: boxes (K, 4) and classes (K,) of the objects to ignore.
+    """
+    first = len(matched.taken)
     same = classes[:, None] == object_classes
     overlap = iou(boxes, objects)
     owner = np.full(len(objects), -1)
@@ -82,17 +96,26 @@ def _match_image(found: MatchedDetections, boxes, scores, classes, objects, obje
             hit = -1
         elif not hit:
             kind, target = _error(overlap[d], same[d], owner >= 0)
-        found.hit.append(hit)
-        found.kind.append(kind)
-        found.target.append(first + target if target >= 0 else -1)
-    found.scores += scores.tolist()
-    found.classes += classes.tolist()
-    found.object_classes += object_classes.tolist()
-    found.taken += (owner >= 0).tolist()
+        matched.hit.append(hit)
+        matched.kind.append(kind)
+        matched.target.append(first + target if target >= 0 else -1)
+    matched.scores += scores.tolist()
+    matched.classes += classes.tolist()
+    matched.object_classes += object_classes.tolist()
+    matched.taken += (owner >= 0).tolist()
 
 
 def _error(overlap: ndarray, same: ndarray, taken: ndarray) -> tuple[int, int]:
-    """Index of the kind, and the image's object that it would have found, or -1."""
+    """The kind of error of a false positive.
+
+    Args:
+        overlap: IoU with each object of the image (M,).
+        same: whether the object has the class of the detection (M,).
+        taken: whether a true positive has the object (M,).
+
+    Returns:
+        index into `KINDS`, and the object that the detection would find if a Loc or Cls error were mended, or -1.
+    """
     own, other = np.where(same, overlap, 0.0), np.where(same, 0.0, overlap)
     if own.max(initial=0) >= _BACKGROUND and own.max() <= _FOREGROUND:
         return KINDS.index("Loc"), int(own.argmax())
@@ -104,10 +127,18 @@ def _error(overlap: ndarray, same: ndarray, taken: ndarray) -> tuple[int, int]:
 
 
 def errors(found: MatchedDetections) -> dict[str, float]:
-    """{"AP50", "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}: AP at .5, and what mending each
-    kind alone would add to it, in %.
+    """Computes AP50, and the AP50 that each kind of error costs: the gain if all errors of that kind were mended.
 
-    A class that occurs nowhere does not count; detections of it are errors all the same.
+    To mend a false positive is to remove the detection. The exception is the best Loc or Cls error of an object that no
+    true positive has: the detection becomes a true positive. To mend a Miss is not to count the object. "FalsePos"
+    stands for all false positives together, "FalseNeg" for all objects that no true positive has. Classes without
+    objects have no part in AP50.
+
+    Args:
+        found: the result of `match`.
+
+    Returns:
+        {"AP50", "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}, in %.
     """
     scores, classes, hit, kind, target = (
         np.array(x) for x in (found.scores, found.classes, found.hit, found.kind, found.target)
@@ -120,13 +151,13 @@ def errors(found: MatchedDetections) -> dict[str, float]:
     result = {"AP50": base}
     best = _best_for_object(scores, target, taken)
     for i, name in enumerate(KINDS):
-        of_kind = kind == i
-        mended = of_kind & best
+        has_kind = kind == i
+        mended = has_kind & best
         now_hit = np.where(mended, 1, hit)
         now_class = classes.copy()
         if mended.any():
             now_class[mended] = object_classes[target[mended]]
-        keep = ~of_kind | mended
+        keep = ~has_kind | mended
         result[name] = max(ap50(scores[keep], now_class[keep], now_hit[keep], counts) - base, 0.0)
     reached = np.zeros(len(taken), bool)
     reached[target[target >= 0]] = True
@@ -137,7 +168,18 @@ def errors(found: MatchedDetections) -> dict[str, float]:
 
 
 def _best_for_object(scores: ndarray, target: ndarray, taken: ndarray) -> ndarray:
-    """Of the errors that would have found the same object, which no detection has, the best scored."""
+    """Marks the Loc and Cls errors that mending turns into true positives.
+
+    For each object that no true positive has, the error with the best score is marked, of all errors with that target.
+
+    Args:
+        scores: scores of all detections (N,).
+        target: `MatchedDetections.target` (N,).
+        taken: `MatchedDetections.taken` (M,).
+
+    Returns:
+        (N,) bool.
+    """
     best: dict[int, int] = {}
     for d in np.argsort(-scores, kind="stable"):
         if target[d] >= 0 and not taken[target[d]]:
@@ -148,22 +190,26 @@ def _best_for_object(scores: ndarray, target: ndarray, taken: ndarray) -> ndarra
 
 
 def _without(counts: dict[int, int], missed: ndarray) -> dict[int, int]:
+    """Number of objects of each class, less the missed objects, whose classes are `missed`."""
     return {c: n - int((missed == c).sum()) for c, n in counts.items()}
 
 
 def ap50(scores: ndarray, classes: ndarray, hit: ndarray, counts: dict[int, int]) -> float:
-    """Mean over the classes with objects of the precision at 101 recalls, in %, as COCO has it.
+    """AP50 as COCO computes it, in %: the mean of the precision at 101 recalls, averaged over the classes in `counts`.
 
     Args:
-        scores, classes, hit: of the detections, as `MatchedDetections` has them.
-        counts: objects of each class.
+        scores: scores of the detections (N,).
+        classes: classes of the detections (N,).
+        hit: `MatchedDetections.hit` of the detections (N,).
+        counts: class -> number of its objects that count. A class of 0 objects, all of which were taken out as missed,
+            gets 100 without detections that count, else 0.
     """
     aps = []
     for c, objects in counts.items():
-        of_class = (classes == c) & (hit >= 0)
-        order = np.argsort(-scores[of_class], kind="stable")
-        true = np.cumsum(hit[of_class][order] == 1)
-        if not objects:  # what was missed is taken away: only errors are left, or nothing
+        counted = (classes == c) & (hit >= 0)
+        order = np.argsort(-scores[counted], kind="stable")
+        true = np.cumsum(hit[counted][order] == 1)
+        if not objects:
             aps.append(0.0 if len(true) else 100.0)
             continue
         if not len(true):
@@ -177,9 +223,18 @@ def ap50(scores: ndarray, classes: ndarray, hit: ndarray, counts: dict[int, int]
 
 
 def iou(a: ndarray, b: ndarray, *, of_first: bool = False) -> ndarray:
-    """(N, M) overlaps of boxes, over the union, or over the area of the first."""
+    """Overlap of each pair of boxes.
+
+    Args:
+        a: (N, 4) x0, y0, x1, y1.
+        b: (M, 4) x0, y0, x1, y1.
+        of_first: divide the shared area by the area of the box in `a`, not by the area of the union.
+
+    Returns:
+        (N, M), from 0 to 1.
+    """
     corners = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     shared = corners.clip(min=0).prod(axis=2)
     area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
-    whole = area_a[:, None] if of_first else area_a[:, None] + area_b - shared
-    return shared / np.maximum(whole, 1e-12)
+    divisor = area_a[:, None] if of_first else area_a[:, None] + area_b - shared
+    return shared / np.maximum(divisor, 1e-12)

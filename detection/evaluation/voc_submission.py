@@ -1,4 +1,4 @@
-"""Files of detections as the PASCAL VOC evaluation server takes them."""
+"""Writes detections in the files that the evaluation server of PASCAL VOC takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from detection.evaluation.voc import BoxEvaluator
 
 
 class VOCResultFiles(BoxEvaluator):
-    """Leaves comp4_det_test_CLASS.txt, as VOC's evaluation server takes them: id, score, corners from 1 on."""
+    """Writes a file comp4_det_test_CLASS.txt for each class, in the format of VOC's evaluation server.
+
+    A line is a detection: image id, score, x0, y0, x1, y1, the first and last pixel in the box, counted from 1.
+
+    Args:
+        dataset_name: registered data.
+        folder: the folder that the files are written to.
+    """
 
     def __init__(self, dataset_name: str, folder: Path):
         super().__init__(dataset_name)
