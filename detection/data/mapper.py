@@ -71,7 +71,6 @@ class DetectionMapper:
     """Maps a dataset dict to a model input: reads the image, checks its size, augments image and boxes together.
 
     Args:
-        is_train: whether the inputs are for training; `pipeline` and `augmentations` say how to augment.
         with_instances: whether to add the annotated objects as `instances`. `pipeline` runs only if this is set.
         pipeline: albumentations transforms, applied before `augmentations`; None applies none.
         augmentations: detectron2's transforms, such as resize and flip.
@@ -83,14 +82,12 @@ class DetectionMapper:
     def __init__(
         self,
         *,
-        is_train: bool,
         with_instances: bool,
         pipeline: A.Compose | None,
         augmentations: list,
         image_format: str,
         proposal_topk: int,
     ):
-        self._is_train = is_train
         self._with_instances = with_instances
         self._pipeline = pipeline
         self._augmentations = T.AugmentationList(augmentations)
@@ -99,10 +96,10 @@ class DetectionMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool, with_instances: bool | None = None) -> dict:
-        test = cfg.TEST  # these resize by themselves, best from the original pixels
+        test = cfg.TEST
+        # These ways of testing resize images themselves, best from the original pixels.
         resizes_itself = not is_train and (test.AUG.ENABLED or test.TILES.SIZE or test.REGION_SCALES)
         return {
-            "is_train": is_train,
             "with_instances": is_train if with_instances is None else with_instances,
             "pipeline": build_pipeline(cfg.INPUT.ALBUMENTATIONS) if is_train else None,
             "augmentations": [] if resizes_itself and not with_instances else _augmentations(cfg, is_train),

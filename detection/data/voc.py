@@ -64,7 +64,7 @@ def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> 
     if not listing.is_file():
         raise InputError(f"{listing}: no such split; {root} has {', '.join(voc_splits(root)) or 'none'}")
     try:
-        lines = listing.read_text().splitlines()
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as e:
         raise InputError(f"{listing}: is no text in UTF-8 ({e}); save the file as UTF-8") from e
     ids = [line.split()[0] for line in lines if line.strip()]
