@@ -134,13 +134,14 @@ class NetworkSpec(ABC):
 
         Args:
             num_classes: outputs of the classifier; None leaves the classifier out.
-            options: further arguments of `network`.
+            options: further arguments of `network`. False and None mean that an option is not wanted.
 
         Raises:
             InputError: the network has no such option, or the options do not go together.
         """
         try:
-            return self.network(self, num_classes, **options)
+            wanted = {name: value for name, value in options.items() if value is not None and value is not False}
+            return self.network(self, num_classes, **wanted)
         except ValueError as e:
             raise InputError(f"{self.name}: {e}") from e
 

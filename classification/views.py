@@ -54,7 +54,7 @@ class Dense:
 
     def logits(self, network: ResidualNet, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes), the mean over places."""
-        last = network.spec.stages[-1]
+        last = list(network.spec.channels)[-1]
         features = network.feature_maps(images)[last]
         window = -(-self.size // network.spec.strides[last])
         window = [min(window, side) for side in features.shape[-2:]]
