@@ -1,9 +1,10 @@
-"""What activation checkpointing saves in memory and costs in time, on the CPU.
+"""Measures how much memory activation checkpointing saves, and how much time it costs, on the CPU.
 
 benchmarks/activation_checkpointing.py
 
-Memory: the peak of a process that takes one training step at two batch sizes; the difference gives bytes an image, and
-with them the memory of a step at batch 128. Time: steps with and without, alternating; median of the ratios.
+Memory: a process takes one training step and reports its peak memory. The difference of two processes with different
+batch sizes gives the bytes for one image, and from them the memory of a step at batch 128.
+Time: a network with and one without checkpointing take steps in turn. The result is the median ratio of their times.
 """
 
 import argparse
@@ -21,10 +22,11 @@ from torch.nn.functional import cross_entropy
 
 DEEP = ("cifar_preact_resnet1001", "cifar_resnet1202")
 TIMED = ("cifar_resnet110", "resnet50")
-SMALL, LARGE, BATCH = 4, 12, 128
+SMALL, LARGE, BATCH = 4, 12, 128  # batch sizes: two that are measured, and the one that the result is for
 
 
 def step(network, batch):
+    """Seconds of one training step, forward and backward, on random images."""
     size = network.spec.input_size
     images = torch.randn(batch, 3, size, size)
     start = time.perf_counter()
@@ -33,18 +35,31 @@ def step(network, batch):
 
 
 def peak(name, checkpoint, batch):
-    """Bytes, in a process of its own: a peak never falls again."""
+    """Peak memory of one step in bytes, in a process of its own, because the peak of a process never falls.
+
+    Args:
+        name: name of the network.
+        checkpoint: whether to checkpoint activations.
+        batch: images in the batch.
+    """
     command = [sys.executable, __file__, "--arch", name, "--batch", str(batch), *["--checkpoint"] * checkpoint]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def memory(name, checkpoint):
-    """GiB of a step at batch 128: its activations beside what it takes anyway."""
+    """GiB that grow with the batch, at batch 128: what a process takes without images is not counted."""
     small, large = (peak(name, checkpoint, batch) for batch in (SMALL, LARGE))
     return (large - small) / (LARGE - SMALL) * BATCH / 2**30
 
 
 def slowdown(name, batch, runs=7):
+    """How many times as long a step takes with checkpointing: the median ratio.
+
+    Args:
+        name: name of the network.
+        batch: images in the batch.
+        runs: number of steps with and without checkpointing.
+    """
     networks = [ResidualNet(get_spec(name), 10, checkpoint_activations=c) for c in (False, True)]
     for network in networks:
         step(network, batch)
@@ -56,6 +71,7 @@ def slowdown(name, batch, runs=7):
 
 
 def main():
+    """Prints the memory of the deep networks and the slowdown of the others."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, options in (("--arch", {}), ("--batch", {"type": int}), ("--checkpoint", {"action": "store_true"})):
         parser.add_argument(name, help=argparse.SUPPRESS, **options)

@@ -1,4 +1,6 @@
-"""What annotations cost in memory for each DataLoader worker: as a list of dicts, and as `TrainingRecords` holds them.
+"""Measures the memory that annotations take in a DataLoader worker: as a list of dicts, and in `TrainingRecords`.
+
+A forked worker that reads a Python object copies its memory pages, since reading changes the object's reference count.
 
 benchmarks/annotation_memory.py --images 100000
 """
@@ -15,7 +17,7 @@ from torch.utils.data import Dataset
 
 
 class ListRecords(Dataset):
-    """Records as Python has them, read as `TrainingRecords` reads them."""
+    """A list of records, read like `TrainingRecords`: by (position, index)."""
 
     def __init__(self, records):
         self.records = records
@@ -25,9 +27,9 @@ class ListRecords(Dataset):
 
 
 def private_memory(record):
-    """MiB that this process shares with no other, once it has read the record; 0 for most records."""
+    """Reads a record; MiB of memory that the process shares with no other, or 0 for most records, to save time."""
     assert all(len(a["bbox"]) == 4 for a in record["annotations"])
-    if record["image_id"] % 500:  # it takes longer than reading a record
+    if record["image_id"] % 500:  # measuring takes longer than reading a record
         return 0
     with open("/proc/self/smaps_rollup") as f:
         lines = {line.split(":")[0]: line.split() for line in f if line.startswith("Private")}
@@ -35,20 +37,22 @@ def private_memory(record):
 
 
 def made_up(images):
+    """Records of `images` images with seven random boxes each."""
     boxes = np.random.default_rng(0).uniform(0, 500, (images, 7, 4)).tolist()
     return [
         {
             "file_name": f"images/{i:012d}.jpg",
             "image_id": i,
-            "annotations": [{"bbox": box, "category_id": 3, "iscrowd": 0} for box in of_image],
+            "annotations": [{"bbox": box, "category_id": 3, "iscrowd": 0} for box in image_boxes],
         }
-        for i, of_image in enumerate(boxes)
+        for i, image_boxes in enumerate(boxes)
     ]
 
 
 def main():
+    """Prints a worker's memory at the start and after all records, for both kinds of data."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=100_000, metavar="N", help="number of records (default 100,000)")
     args = parser.parse_args()
     records = made_up(args.images)
     order = [(i, int(j)) for i, j in enumerate(torch.randperm(args.images))]

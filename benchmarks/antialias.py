@@ -1,7 +1,7 @@
-"""Does accuracy feel whether images are resized with antialiasing? cifar_resnet20 on CIFAR-10 at 12 px, both ways.
+"""Does it matter for accuracy whether images are resized with antialiasing? cifar_resnet20 on CIFAR-10 at 12 px.
 
-Every image is made smaller once, with and without antialiasing, and the same short recipe trained on either; each
-network is tested on both.
+All images are resized to 12 px twice, with antialiasing and without. A network is trained on each set of images with
+the same short recipe, and tested on both sets.
 
 benchmarks/antialias.py CIFAR10 OUTPUT [--epochs 4] [--size 12]
 """
@@ -21,6 +21,14 @@ WAYS = {"antialiased": True, "aliased": False}
 
 
 def shrink(source, target, size, antialias):
+    """Resizes all images of a folder and writes them as PNG files under the same names.
+
+    Args:
+        source: folder with JPEG files.
+        target: folder to write to, with the same subfolders.
+        size: side of the new images in pixels.
+        antialias: whether to resize with antialiasing.
+    """
     for path in Path(source).rglob("*.jpg"):
         out = target / path.relative_to(source).with_suffix(".png")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -28,16 +36,18 @@ def shrink(source, target, size, antialias):
 
 
 def pretrain(*args):
+    """Runs tools/pretrain.py with these arguments."""
     command = [sys.executable, PROJECT / "tools" / "pretrain.py", *args, "DATALOADER.NUM_WORKERS", 1]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
 
 
 def main():
+    """Trains and tests both networks and prints four errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="CIFAR-10 as a folder")
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--size", type=int, default=12, help="in pixels")
+    parser.add_argument("data", help="CIFAR-10 as a folder of JPEG files: train/CLASS/* and test/CLASS/*")
+    parser.add_argument("output", type=Path, help="folder for images and runs")
+    parser.add_argument("--epochs", type=int, default=4, help="length of each training (default 4)")
+    parser.add_argument("--size", type=int, default=12, help="side of the resized images in pixels (default 12)")
     args = parser.parse_args()
     size = ["CLASSIFICATION.SIZE", args.size, "CLASSIFICATION.RESIZE", args.size, "CLASSIFICATION.PAD", 1]
     recipe = ["--config-file", PROJECT / "configs" / "classification" / "cifar_wrn.yaml", "--arch", "cifar_resnet20"]

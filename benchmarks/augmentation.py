@@ -1,7 +1,8 @@
 """Which library decodes and augments faster on one core: torchvision.transforms.v2 or albumentations?
 
-The job: a JPEG file → scale and aspect-ratio crop to 224 x 224, flip → (3, 224, 224) uint8 tensor, with and without
-antialiasing. albumentations has no antialiased bilinear resize; INTER_AREA, the mean over an area, is nearest to it.
+Each library decodes JPEG files, takes a random crop of random scale and aspect ratio, resizes the crop to 224 x 224,
+flips it at random and gives a (3, 224, 224) uint8 tensor, with and without antialiasing. albumentations has no
+antialiased bilinear resize: INTER_AREA, the mean over an area, is its closest method.
 
 benchmarks/augmentation.py FOLDER [--runs 7]
 """
@@ -25,16 +26,19 @@ PEER = "v2 on PIL, antialias"
 
 
 def v2_pil():
+    """A function path -> tensor, by torchvision on PIL images."""
     augment = v2.Compose([v2.RandomResizedCrop(224, antialias=True), v2.RandomHorizontalFlip(), v2.PILToTensor()])
     return lambda path: augment(Image.open(path).convert("RGB"))
 
 
 def v2_tensor(antialias):
+    """A function path -> tensor, by torchvision on tensors."""
     augment = v2.Compose([v2.RandomResizedCrop(224, antialias=antialias), v2.RandomHorizontalFlip()])
     return lambda path: augment(decode_jpeg(read_file(path), mode=ImageReadMode.RGB))
 
 
 def cv2_albumentations(interpolation):
+    """A function path -> tensor, by OpenCV and albumentations."""
     augment = albumentations.Compose(
         [
             albumentations.RandomResizedCrop((224, 224), interpolation=interpolation),
@@ -46,9 +50,10 @@ def cv2_albumentations(interpolation):
 
 
 def main():
+    """Prints the images per second of each library."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="JPEG files, in subfolders or not")
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("folder", help="folder with JPEG files, also in subfolders")
+    parser.add_argument("--runs", type=int, default=7, help="number of passes over the files (default 7)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -1,7 +1,7 @@
-"""AP on large images: seen whole, in our tiles, and in tiles of the sahi library with its own joining.
+"""Compares the AP on large images: seen as a whole, in residet's tiles, and in the tiles of the sahi library.
 
-The large images are mosaics of a data set's, on each side so many; one tile shows as much as one image did, so that a
-detector trained on the images sees objects in tiles at the size that it knows. `pip install sahi` for its column.
+The large images are mosaics of a data set's images. A tile is as large as one of the data set's images, so that in a
+tile the detector sees objects at the size that it was trained on. For the row of sahi, `pip install sahi` first.
 
 benchmarks/tiles.py --data BCCD:test --config-file RUN/config.yaml --weights RUN/model_final.pth
 """
@@ -35,7 +35,7 @@ except ImportError:
 
 
 class Peer(DetectionModel):
-    """A detectron2 model as sahi takes one."""
+    """A detector as sahi wants one. The methods override sahi's."""
 
     def set_model(self, model):
         self.model = model
@@ -45,35 +45,43 @@ class Peer(DetectionModel):
         self._original_predictions = [detect(self.model, image)]
 
     def _create_object_prediction_list_from_original_predictions(self, shift_amount_list, full_shape_list=None):
-        (found,), shift = self._original_predictions, np.ravel(shift_amount_list).tolist()
+        (detections,), shift = self._original_predictions, np.ravel(shift_amount_list).tolist()
         shape = None if full_shape_list is None else np.ravel(full_shape_list).tolist()
         self._object_prediction_list_per_image = [
             [
                 ObjectPrediction(
                     bbox=box, category_id=int(kind), score=float(score), shift_amount=shift, full_shape=shape
                 )
-                for box, score, kind in zip(*found, strict=True)
+                for box, score, kind in zip(*detections, strict=True)
             ]
         ]
 
 
 def detect(detector, image):
-    """Boxes, scores and classes of what a TiledDetector finds in an image (H, W, 3)."""
+    """Boxes, scores and classes of the detections of a TiledDetector in an image (H, W, 3), as lists."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    found = detector([{"image": pixels}])[0]["instances"]
-    return found.pred_boxes.tensor.tolist(), found.scores.tolist(), found.pred_classes.tolist()
+    detections = detector([{"image": pixels}])[0]["instances"]
+    return detections.pred_boxes.tensor.tolist(), detections.scores.tolist(), detections.pred_classes.tolist()
 
 
 def mosaics(records, side, image_format):
-    """Images (side * H, side * W, 3), each with its record: `side` x `side` images of one size joined."""
+    """Joins images to larger ones, `side` x `side` each: yields each image (side * H, side * W, 3) and its record.
+
+    Only images of the size of the first image are used.
+
+    Args:
+        records: dataset dicts.
+        side: number of images on each side of a mosaic.
+        image_format: "RGB" or "BGR".
+    """
     size = records[0]["height"], records[0]["width"]
     same = [r for r in records if (r["height"], r["width"]) == size]
     for number, start in enumerate(range(0, len(same) - side**2 + 1, side**2), 1):
         rows, annotations = [], []
         for row in range(side):
-            of_row = same[start + row * side :][:side]
-            rows.append(np.concatenate([read_image(r["file_name"], image_format) for r in of_row], axis=1))
-            for column, record in enumerate(of_row):
+            row_records = same[start + row * side :][:side]
+            rows.append(np.concatenate([read_image(r["file_name"], image_format) for r in row_records], axis=1))
+            for column, record in enumerate(row_records):
                 x, y = column * size[1], row * size[0]
                 for a in record["annotations"]:
                     annotations.append(a | {"bbox": [v + d for v, d in zip(a["bbox"], (x, y, x, y), strict=True)]})
@@ -84,11 +92,14 @@ def mosaics(records, side, image_format):
 
 @torch.no_grad()
 def main():
+    """Prints AP, AP50 and the median seconds per image of each way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="DIR:SPLIT|FILE.json[:IMAGES], with truth")
-    parser.add_argument("--config-file", required=True)
-    parser.add_argument("--weights", required=True)
-    parser.add_argument("--side", type=int, default=2, help="images on each side of a mosaic")
+    parser.add_argument(
+        "--data", required=True, metavar="DIR:SPLIT|FILE.json[:IMAGES]", help="test data with annotations"
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the detector")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint of the detector")
+    parser.add_argument("--side", type=int, default=2, metavar="N", help="images on each side of a mosaic (default 2)")
     args = parser.parse_args()
     cfg = default_config()
     merge_config(cfg, args.config_file, ["MODEL.WEIGHTS", args.weights, "MODEL.DEVICE", "cpu"])
@@ -103,25 +114,25 @@ def main():
     nms = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
     whole, tiled = (TiledDetector(model, size, 0.2, resize, nms) for size in (10**6, tile))
 
-    def of_sahi(image):
+    def detect_by_sahi(image):
         peer = Peer(model=whole, confidence_threshold=cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
-        found = get_sliced_prediction(image, peer, tile, tile, verbose=0).object_prediction_list
-        return [p.bbox.to_xyxy() for p in found], [p.score.value for p in found], [p.category.id for p in found]
+        objects = get_sliced_prediction(image, peer, tile, tile, verbose=0).object_prediction_list
+        return [p.bbox.to_xyxy() for p in objects], [p.score.value for p in objects], [p.category.id for p in objects]
 
     ways = {"whole": lambda image: detect(whole, image), "tiles": lambda image: detect(tiled, image)}
-    ways |= {"sahi": of_sahi} if get_sliced_prediction else {}
-    found, seconds = {way: [] for way in ways}, {way: [] for way in ways}
-    for image, record in large:  # each way on the same image in turn
+    ways |= {"sahi": detect_by_sahi} if get_sliced_prediction else {}
+    detections, seconds = {way: [] for way in ways}, {way: [] for way in ways}
+    for image, record in large:  # all ways take the same image in turn, so that their times compare
         for way, function in ways.items():
             start = time.perf_counter()
             for (x0, y0, x1, y1), score, kind in zip(*function(image), strict=True):
                 box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "score": score, "category_id": kind}
-                found[way].append(box | {"image_id": record["image_id"]})
+                detections[way].append(box | {"image_id": record["image_id"]})
             seconds[way].append(time.perf_counter() - start)
     truth = coco_truth(records, cfg.DATASETS.CLASSES)
     print(f"{len(large)} images of {records[0]['width']}x{records[0]['height']}, tiles of {tile}")
     for way in ways:
-        stats, _ = coco_stats(truth, found[way], "faster_coco_eval")
+        stats, _ = coco_stats(truth, detections[way], "faster_coco_eval")
         print(f"{way:6} AP {100 * stats[0]:5.1f}  AP50 {100 * stats[1]:5.1f}  {statistics.median(seconds[way]):.2f} s")
 
 

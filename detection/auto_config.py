@@ -1,4 +1,4 @@
-"""Fits a config for COCO or VOC to a data set of another size: anchors from its boxes, schedule from its images."""
+"""Fits a config for COCO or VOC to other data: the schedule to the number of images, the anchors to the boxes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-# detectron2 trains 90k iterations of 16 on COCO's 117,266 images and 18k on VOC's 16,551. A power of the number of
-# images through both: 12 epochs of COCO, 17 of VOC, about 40 of 200 images.
+# detectron2 trains 90k iterations on COCO's 117,266 images and 18k iterations on VOC's 16,551, with batches of 16. Here
+# the number of iterations is the power of the number of images that goes through both: 12 epochs on COCO, 17 on VOC,
+# about 40 on 200 images.
 _EXPONENT = np.log(90_000 / 18_000) / np.log(117_266 / 16_551)
-# Anchors within this factor of the boxes' sizes match them well enough.
+# An anchor matches a box well enough if their sizes differ by no more than this factor.
 _CLOSE = 2**0.5
 _ASPECT_RATIOS = (0.2, 1 / 3, 0.5, 1.0, 2.0, 3.0, 5.0)
 
@@ -21,13 +22,16 @@ _ASPECT_RATIOS = (0.2, 1 / 3, 0.5, 1.0, 2.0, 3.0, 5.0)
 def resolve_schedule_and_anchors(
     cfg: CfgNode, overridden_keys: Collection[str], schedule_batch_size: int, *, anchors: bool
 ) -> list[str]:
-    """Scales schedule and anchors to DATASETS.TRAIN, where DATASETS.SCHEDULE_IMAGES says what they are meant for.
+    """Scales the schedule and the anchors of a config to the data in DATASETS.TRAIN.
+
+    DATASETS.SCHEDULE_IMAGES is the number of images that the config's schedule is meant for. Nothing is scaled if
+    SCHEDULE_IMAGES is 0 or equals the number of training images.
 
     Args:
-        cfg: its training data is registered.
-        overridden_keys: keys that the user has set; they stay as they are.
-        schedule_batch_size: SOLVER.IMS_PER_BATCH that the config's iterations are meant for.
-        anchors: scale the anchors too; False where a detector to start from brings its own.
+        cfg: config whose training data are registered. The function changes it.
+        overridden_keys: keys that the user has set. Their values stay.
+        schedule_batch_size: the SOLVER.IMS_PER_BATCH that the config's iterations are meant for.
+        anchors: whether to scale the anchors, too. False if the run starts from a detector, which has anchors already.
 
     Returns:
         lines for the log that say what was chosen and why.
@@ -36,7 +40,7 @@ def resolve_schedule_and_anchors(
     reference = cfg.DATASETS.SCHEDULE_IMAGES
     if not reference or len(records) == reference:
         return []
-    cfg.DATASETS.SCHEDULE_IMAGES = 0  # done: --resume reads the config that this run leaves, and must not scale again
+    cfg.DATASETS.SCHEDULE_IMAGES = 0  # a later run may read this config from OUTPUT_DIR and must not scale it again
     lines = _resolve_schedule(cfg, overridden_keys, schedule_batch_size, len(records), reference)
     return lines + (_resolve_anchors(cfg, overridden_keys, records) if anchors else [])
 
@@ -60,7 +64,7 @@ def _resolve_schedule(
     return [
         f"schedule: {length} iterations of {solver.IMS_PER_BATCH}, {epochs:.0f} epochs of {images} images, steps at "
         f"{list(solver.STEPS)}, warm-up {solver.WARMUP_ITERS} (the config has {before} for {reference} images); "
-        "SOLVER.MAX_ITER sets another"
+        "to choose another schedule, set SOLVER.MAX_ITER"
     ]
 
 
@@ -74,7 +78,7 @@ def _resolve_anchors(cfg: CfgNode, overridden_keys: Collection[str], records: li
             anchors.SIZES = sizes
             lines.append(
                 f"anchors: sizes {sizes} for boxes of {low:.0f} to {high:.0f} px after resizing (the config has "
-                f"{before}); MODEL.ANCHOR_GENERATOR.SIZES sets others"
+                f"{before}); to choose others, set MODEL.ANCHOR_GENERATOR.SIZES"
             )
     if "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS" not in overridden_keys:
         before = list(anchors.ASPECT_RATIOS[0])
@@ -85,13 +89,17 @@ def _resolve_anchors(cfg: CfgNode, overridden_keys: Collection[str], records: li
             anchors.ASPECT_RATIOS = [ratios_now]
             lines.append(
                 f"anchors: aspect ratios {[round(r, 2) for r in ratios_now]} for boxes of height / width {flat:.2f} to "
-                f"{tall:.2f} (the config has {before}); MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS sets others"
+                f"{tall:.2f} (the config has {before}); to choose others, set MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"
             )
     return lines
 
 
 def _boxes_as_seen(cfg: CfgNode, records: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """sqrt(area) in pixels of the resized image, and height / width, of every box that is trained on."""
+    """The sizes and shapes of all boxes that training uses.
+
+    Returns:
+        (B,) square root of each box's area in pixels of the resized image, and (B,) height / width of each box.
+    """
     sides, ratios = [], []
     short = float(np.median(cfg.INPUT.MIN_SIZE_TRAIN))
     for record in records:
@@ -106,16 +114,22 @@ def _boxes_as_seen(cfg: CfgNode, records: list[dict]) -> tuple[np.ndarray, np.nd
 
 
 def _sizes(before: list[list[float]], low: float, high: float) -> list[list[float]]:
-    """Sizes per level; those of the config where the boxes lie between them, or hardly beyond."""
+    """Anchor sizes of each map in pixels. The config's sizes stay if they match the boxes well enough.
+
+    Args:
+        before: the config's sizes, a list for each map.
+        low: size of small boxes in pixels.
+        high: size of large boxes in pixels.
+    """
     flat = [size for level in before for size in level]
     if low >= min(flat) / _CLOSE and high <= max(flat) * _CLOSE:
         return before
-    if len(before) == 1:  # one map: sizes from the least to the largest box, each double the one before
-        # Three at least, from half to twice the boxes' size where all are alike; none less than 4 px.
+    if len(before) == 1:  # one map: sizes from the smallest to the largest box, each double the size before
+        # At least three sizes: if all boxes are alike, from half to twice the boxes' size. No size is below 4 px.
         low = max(min(low, np.sqrt(low * high) / 2), 4.0)
         high = max(high, 4 * low)
         count = round(np.log2(high / low)) + 1
         return [[int(size) for size in np.geomspace(low, high, count).round()]]
     middle = np.sqrt(low * high) / np.sqrt(min(flat) * max(flat))
-    factor = float(np.clip(middle, 0.25, 2.0))  # a level's stride bounds what it can find
+    factor = float(np.clip(middle, 0.25, 2.0))  # the stride of a map bounds the sizes of objects on it
     return [[int(max(round(size * factor), 4)) for size in level] for level in before]

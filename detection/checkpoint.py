@@ -1,4 +1,4 @@
-"""Fills a detector with weights: a pretrained classifier's go into backbone and C4 head, a detector's everywhere."""
+"""Fills a detector with the weights of a pretrained classifier or of another detector."""
 
 from __future__ import annotations
 
@@ -17,95 +17,127 @@ from torch import Tensor, nn
 
 log = logging.getLogger("residet")
 
-# The parts of a detector that a file may lack, or have beyond the model: an RPN alone, a Fast R-CNN on its proposals.
+# What the names of the parameters of RPN and RoI heads begin with. A file or a model may lack one of the two parts: an
+# RPN alone has no RoI heads, and a Fast R-CNN, which takes its proposals from a file, has no RPN.
 _PARTS = ("proposal_generator.", "roi_heads.")
 
 
 def load_detector(cfg: CfgNode, model: nn.Module, weights: Weights, *, for_training: bool) -> None:
-    """Fills a detector from a classifier's or a detector's weights, strictly.
+    """Fills a detector from a classifier's or a detector's weights; raises if any of the weights do not fit.
 
-    A classifier fills the backbone, and its last stage fills a C4 head. A detector fills everything. Where its classes
-    are not the data's and the model is to be trained, the layers that depend on the classes keep the rows of classes of
-    the same name; their other rows stay as initialised, as do an RPN or RoI heads that the file lacks.
+    A classifier's weights fill the backbone and the layers of the RoI heads that classifiers have: stage 5 of a C4
+    head, or the fully connected layers of VGG. A detector's weights fill the whole model. An RPN or RoI heads that the
+    model lacks are left out. If the model is to be trained, there are two exceptions:
+
+    - An RPN or RoI heads that the file lacks keep their initial values.
+    - If the file's classes are not the data's, the layers that depend on the classes are filled for the classes that
+      have the same name, and keep their initial values for the others.
 
     Args:
         cfg: the config that the model was built from.
         model: detectron2's meta architecture.
-        weights: what to fill the model with.
-        for_training: the model is to be trained; else evaluated.
+        weights: the weights to fill the model with.
+        for_training: whether the model is to be trained. If not, the model is to be evaluated.
 
     Raises:
-        InputError: the weights do not fit; or the model is to be evaluated and the weights hold no trained detector of
-            the data's classes.
+        InputError: the weights do not fit; or the model is to be evaluated and the weights are not those of a trained
+            detector of the data's classes.
     """
     spec = spec_of_builder(cfg.MODEL.BACKBONE.NAME)
     check_arch(weights, spec.name)
     if weights.is_detector:
         state, skip = _same_parts(model, weights.state)
         if skip and not for_training:
-            raise InputError(f"{weights.path}: has no {_parts_of(skip)}; evaluate it as what it was trained as")
+            raise InputError(
+                f"{weights.path}: has no {_parts_of(skip)}, which the config's detector has; use the config that the "
+                "file was trained with, or another file"
+            )
         state = transfer_classes(cfg, model, replace(weights, state=state), for_training)
     elif for_training:
         state, skip = _classifier_state(spec, model, weights)
     else:
-        raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train one first")
+        raise InputError(f"{weights.path}: holds a classifier, not a detector to evaluate; train a detector first")
     log.info("loaded %s", load_state(model, state, weights.path, skip))
     if weights.is_detector and skip:
-        log.info("%s has no %s: left as initialised", weights.path, _parts_of(skip))
+        log.info("%s has no %s: the detector keeps its initial values there", weights.path, _parts_of(skip))
 
 
 def _parts_of(names: list[str]) -> str:
+    """The parts of the detector that parameters belong to, for messages: "proposal_generator and no roi_heads"."""
     return " and no ".join(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
 def _classifier_state(spec: NetworkSpec, model: nn.Module, weights: Weights) -> tuple[dict, list[str]]:
     """A classifier's parameters by the names that they have in a detector.
 
-    The layer of the classes is left out, as are layers that the detector does not have.
+    The layer of the classes is left out, and so are layers that the detector does not have.
+
+    Args:
+        spec: the classifier's network.
+        model: the detector.
+        weights: the classifier's weights.
 
     Returns:
         tensors by the detector's names; and the names of the detector's parameters that a classifier does not contain.
     """
-    ours = list(model.state_dict())
+    model_keys = list(model.state_dict())
     backbone = "backbone.bottom_up." if hasattr(model.backbone, "bottom_up") else "backbone."
     # What a name begins with -> what replaces it; "" drops the parameter.
     places = {"": backbone, spec.classifier_prefix: "", f"{spec.last_layer}.": ""}
     for prefix, in_detector in spec.region_layers.items():
-        if not any(k.startswith(backbone + prefix) for k in ours):
-            places[prefix] = in_detector if any(k.startswith(in_detector) for k in ours) else ""
+        if not any(k.startswith(backbone + prefix) for k in model_keys):
+            places[prefix] = in_detector if any(k.startswith(in_detector) for k in model_keys) else ""
     state = {}
     for key, value in weights.state.items():
         prefix = max((p for p in places if key.startswith(p)), key=len)
         if places[prefix]:
             state[places[prefix] + key.removeprefix(prefix)] = value
     filled = tuple(place for place in places.values() if place)
-    return state, [k for k in ours if not k.startswith(filled)]
+    return state, [k for k in model_keys if not k.startswith(filled)]
 
 
 def _same_parts(model: nn.Module, state: dict) -> tuple[dict, list[str]]:
-    """The state without parts that the model has not, and the model's names of parts that the state has not."""
-    ours, skip = model.state_dict(), []
+    """Compares which of RPN and RoI heads a model and a file have.
+
+    Returns:
+        the file's state without a part that the model lacks; and the names of the model's parameters in a part that the
+        file lacks.
+    """
+    model_keys, skip = list(model.state_dict()), []
     for part in _PARTS:
-        if not any(k.startswith(part) for k in ours):
+        if not any(k.startswith(part) for k in model_keys):
             state = {k: v for k, v in state.items() if not k.startswith(part)}
         elif not any(k.startswith(part) for k in state):
-            skip += [k for k in ours if k.startswith(part)]
+            skip += [k for k in model_keys if k.startswith(part)]
     return state, skip
 
 
 def transfer_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_training: bool) -> dict:
-    """The state of a detector for the data's classes: rows of classes with the same name, as initialised for others.
+    """Fits a detector's parameters to the data's classes.
+
+    The layers that depend on the classes have rows for each class. Classes that detector and data share, by name
+    regardless of case, keep the detector's rows; other classes get the model's initial rows.
+
+    Args:
+        cfg: config whose DATASETS.CLASSES are the data's classes.
+        model: the detector to fill, with its initial values.
+        weights: the trained detector's weights. If the file does not name its classes, its classes count as the data's
+            where all shapes fit.
+        for_training: whether the model is to be trained. If not, the model is to be evaluated.
+
+    Returns:
+        tensors by name, for all of the file's parameters.
 
     Raises:
-        InputError: its classes are not the data's, and it is to be evaluated.
+        InputError: the weights are of other classes than the data's, and the model is to be evaluated.
     """
     new, old = tuple(cfg.DATASETS.CLASSES), weights.classes
-    ours = model.state_dict()
-    layers = [k for k in ours if _rows(k) and k in weights.state]
+    initial = model.state_dict()
+    layers = [k for k in initial if _row_order(k) and k in weights.state]
     if not layers:  # an RPN
         return weights.state
-    if old is None:  # only the shapes can tell
-        old = new if all(weights.state[k].shape == ours[k].shape for k in layers) else ()
+    if old is None:
+        old = new if all(weights.state[k].shape == initial[k].shape for k in layers) else ()
     if old == new:
         return weights.state
     old_classes = f"{len(old)} classes {list(old)}" if old else "other classes"
@@ -117,20 +149,28 @@ def transfer_classes(cfg: CfgNode, model: nn.Module, weights: Weights, for_train
     kept = [name for name in new if name.casefold() in {c.casefold() for c in old}]
     state = dict(weights.state)
     for key in layers:
-        state[key] = _copy_rows(ours[key].clone(), state[key], new, old, _rows(key))
+        state[key] = _copy_rows(initial[key].clone(), state[key], new, old, _row_order(key))
     log.warning(
         "%s: was trained for %s, the data has %d classes %s: box predictor re-initialised%s",
         weights.path,
         old_classes,
         len(new),
         list(new),
-        f" but for {', '.join(kept)}" if kept else "",
+        f", except for the classes {', '.join(kept)}" if kept else "",
     )
     return state
 
 
-def _rows(key: str) -> str:
-    """How the rows of a layer go by class, of detectron2's Faster R-CNN, ours, and RetinaNet; "" where they do not."""
+def _row_order(key: str) -> str:
+    """The order of a parameter's rows, in detectron2's and residet's Faster R-CNN and in RetinaNet.
+
+    Returns:
+        "background last": a row for each class, then a row for the background
+        "boxes": four rows for each class, or four rows for all classes together
+        "by class": some rows for each class
+        "by anchor": for each anchor, a row for each class
+        "": the rows do not depend on the classes
+    """
     name = key.rsplit(".", 1)[0]
     if ".box_predictor." in key:
         return "background last" if ".cls_score" in name else "boxes"
@@ -139,22 +179,30 @@ def _rows(key: str) -> str:
     return "by anchor" if name.endswith("head.cls_score") else ""
 
 
-def _copy_rows(ours: Tensor, theirs: Tensor, new: Sequence[str], old: Sequence[str], rows: str) -> Tensor:
-    """Our rows, with theirs in the place of those of classes that both have, and of the background."""
-    agnostic = [rows == "boxes" and len(x) == 4 for x in (ours, theirs)]  # one box for all classes
-    if all(agnostic) or ours.shape[1:] != theirs.shape[1:]:  # of other features: loading will say so
-        return theirs
-    last = -1 if rows == "background last" else None
+def _copy_rows(initial: Tensor, trained: Tensor, new: Sequence[str], old: Sequence[str], order: str) -> Tensor:
+    """A parameter with the trained rows of the classes in both lists and of the background, and else initial rows.
+
+    Args:
+        initial: the parameter of the detector to fill, which may be overwritten.
+        trained: the parameter of the trained detector.
+        new: names of the classes of the detector to fill.
+        old: names of the classes of the trained detector; empty if they are not known.
+        order: the order of the rows, see `_row_order`.
+    """
+    agnostic = [order == "boxes" and len(x) == 4 for x in (initial, trained)]  # one box for all classes
+    if all(agnostic) or initial.shape[1:] != trained.shape[1:]:  # of other features: `load_state` will raise
+        return trained
+    last = -1 if order == "background last" else None
     extra = 1 if last else 0
-    if not old or any(agnostic) or (len(theirs) - extra) * len(new) != (len(ours) - extra) * len(old):
-        return ours  # of another number of rows for each class
-    anchors = len(ours) // len(new) if rows == "by anchor" else 1
-    ours_by = ours[:last].unflatten(0, (anchors, len(new), -1))
-    theirs_by = theirs[:last].unflatten(0, (anchors, len(old), -1))
-    of_name = {name.casefold(): i for i, name in enumerate(old)}
+    if not old or any(agnostic) or (len(trained) - extra) * len(new) != (len(initial) - extra) * len(old):
+        return initial  # the number of rows for each class differs
+    anchors = len(initial) // len(new) if order == "by anchor" else 1
+    initial_rows = initial[:last].unflatten(0, (anchors, len(new), -1))
+    trained_rows = trained[:last].unflatten(0, (anchors, len(old), -1))
+    old_index = {name.casefold(): i for i, name in enumerate(old)}
     for i, name in enumerate(new):
-        if name.casefold() in of_name:
-            ours_by[:, i] = theirs_by[:, of_name[name.casefold()]]
+        if name.casefold() in old_index:
+            initial_rows[:, i] = trained_rows[:, old_index[name.casefold()]]
     if last:
-        ours[last] = theirs[last]
-    return ours
+        initial[last] = trained[last]
+    return initial

@@ -1,4 +1,4 @@
-"""Networks side by side: the same data, the same config but for the network, several starts and seeds."""
+"""Compares networks as detectors: trains each config from several starts and seeds, and tables the results."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from residet.sweep import deadline_in, finish
 
 from tabulate import tabulate
 
-RANDOM = "random"  # the start from random weights
+RANDOM = "random"  # the `start` of a run from random weights
 _COLUMNS = ("AP", "AP50", "AP75")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training.
+    """One training of the comparison.
 
     Attributes:
-        config: its file.
-        arch: the network of the config.
-        start: a checkpoint's path, or "random".
-        seed: of the run.
+        config: file of the config.
+        arch: name of the config's network.
+        start: path of the checkpoint to start from, or "random".
+        seed: the config's SEED.
     """
 
     config: Path
@@ -38,26 +38,28 @@ class Run:
     seed: int
 
     def folder(self, output: Path) -> Path:
+        """The run's OUTPUT_DIR, a subfolder of `output`."""
         start = RANDOM if self.start == RANDOM else "pretrained"
         return output / f"{self.config.stem}_{start}_{self.seed}"
 
     def results(self, output: Path) -> dict | None:
-        """Of its first test set; None where it is not finished."""
+        """The metrics on the first test set, by name; None if the run is not finished."""
         file = self.folder(output) / "results.json"
         return next(iter(json.loads(file.read_text()).values())) if file.is_file() else None
 
 
 def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    """All combinations, seed by seed, so that a first comparison is there early.
+    """All combinations of configs, starts and seeds. The first seed comes first, so that a comparison is there early.
 
     Args:
-        configs: files.
+        configs: files of configs.
         starts: "random", or the path of a checkpoint in which {arch} stands for the network's name.
+        seeds: values of SEED.
 
     Raises:
-        InputError: a config is broken, or a checkpoint is missing.
+        InputError: a config is broken, a checkpoint is missing, or two configs have the same file name.
     """
-    found = []
+    todo = []
     for seed, name, start in itertools.product(seeds, configs, starts):
         cfg = default_config()
         merge_config(cfg, name, [])
@@ -65,25 +67,27 @@ def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int]) ->
         path = start if start == RANDOM else start.replace("{arch}", arch)
         if path != RANDOM and not Path(path).is_file():
             raise InputError(f"--weights: {path} is missing; pretrain {arch} with tools/pretrain.py --arch {arch}")
-        found.append(Run(Path(name), arch, path, seed))
-    folders = [run.folder(Path()) for run in found]
-    if twice := [f.name for f in folders if folders.count(f) > 1]:
-        raise InputError(f"{twice[0]}: two runs would share this folder; give configs different names")
-    return found
+        todo.append(Run(Path(name), arch, path, seed))
+    folders = [run.folder(Path()) for run in todo]
+    if shared := [f.name for f in folders if folders.count(f) > 1]:
+        raise InputError(f"{shared[0]}: two runs would share this folder; give the configs' files different names")
+    return todo
 
 
 def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], output: Path, minutes: float) -> None:
-    """Trains what is not done yet, until time is up; the run that is going on then is saved.
+    """Trains the runs that are not finished, until the time is up.
+
+    The run that goes on at that time saves a checkpoint and stops. The next call resumes the run.
 
     Args:
-        todo: what to do, in order.
-        train: the command of tools/train_net.py.
-        options: of every run, KEY VALUE pairs last.
-        output: of all runs.
-        minutes: that may pass; 0 for no limit.
+        todo: the runs, in order.
+        train: the command of tools/train_net.py, as words.
+        options: arguments for every run, with KEY VALUE pairs last.
+        output: folder of all runs.
+        minutes: time that may pass; 0 for no limit.
 
     Raises:
-        InputError: some runs failed, after the others are done.
+        InputError: runs have failed. The error is raised after the other runs; the message names the failed ones.
     """
     deadline, failed = deadline_in(minutes), []
     for run in todo:
@@ -91,8 +95,8 @@ def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], o
 
         def command(flags: Sequence[str], run: Run = run, folder: Path = folder) -> list[str]:
             weights = [] if run.start == RANDOM else ["MODEL.WEIGHTS", run.start]
-            own = ["OUTPUT_DIR", str(folder), "SEED", str(run.seed), *weights]
-            return [*train, "--config-file", str(run.config), *flags, *options, *own]
+            run_options = ["OUTPUT_DIR", str(folder), "SEED", str(run.seed), *weights]
+            return [*train, "--config-file", str(run.config), *flags, *options, *run_options]
 
         try:
             if not finish(command, folder, deadline):
@@ -104,15 +108,19 @@ def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], o
 
 
 def summary(todo: Sequence[Run], output: Path) -> str:
-    """Markdown: a line per config and start; mean and, of several seeds, standard deviation; in %."""
+    """A Markdown table with a row for each config and start: AP, AP50 and AP75 in %, and minutes of training.
+
+    A cell is the mean over the finished seeds, with the standard deviation if there are several.
+    """
     rows = []
     for (config, start), group in itertools.groupby(sorted(todo, key=_key), key=lambda r: (r.config, r.start)):
-        of_group = list(group)
-        results = [r for r in (run.results(output) for run in of_group) if r]
+        same_start = list(group)
+        results = [r for r in (run.results(output) for run in same_start) if r]
         figures = [_spread([r[c] for r in results if r.get(c) is not None]) for c in _COLUMNS]
         minutes = _spread([r["seconds"] / 60 for r in results])
         name = RANDOM if start == RANDOM else "pretrained"
-        rows.append([config.stem, of_group[0].arch, name, f"{len(results)} of {len(of_group)}", *figures, minutes])
+        seeds = f"{len(results)} of {len(same_start)}"
+        rows.append([config.stem, same_start[0].arch, name, seeds, *figures, minutes])
     return tabulate(
         rows, ["config", "network", "start", "seeds", *_COLUMNS, "minutes"], tablefmt="github", disable_numparse=True
     )

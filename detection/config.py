@@ -1,4 +1,4 @@
-"""Config keys of detection, beside detectron2's own."""
+"""The config of a detector: the keys that residet adds to detectron2's, with their defaults."""
 
 from __future__ import annotations
 
@@ -10,53 +10,60 @@ from detectron2.config import CfgNode, get_cfg
 
 
 def add_detection_config(cfg: CfgNode) -> None:
-    """Adds the keys below, and the preprocessing that torchvision's and our weights were trained with."""
-    # Names of the classes, in the order of the outputs. Filled from the training data where left empty.
+    """Adds residet's keys of detection to detectron2's config.
+
+    Sets the preprocessing, too: RGB pixels, normalised as torchvision's and residet's weights were trained.
+    """
+    # Names of the classes, in the order of the outputs. If empty, the classes of the training data.
     cfg.DATASETS.CLASSES = ()
-    # Number of the first pixel in VOC's XML: 1 where corners are pixels counted from 1, the last one included, as VOC's
-    # own are; 0 where they are continuous, as many tools write them.
+    # Number of the first pixel in VOC's XML files. 1: corners are pixels counted from 1, and the box includes the pixel
+    # of the last corner, as in VOC's own files. 0: corners are continuous coordinates, as many tools write them.
     cfg.DATASETS.VOC_FIRST_PIXEL = 1
-    # Objects marked `difficult` are trained on, as detectron2 does; Fast and Faster R-CNN leave them out.
+    # Whether to train on objects that are marked `difficult`. detectron2 does; Fast and Faster R-CNN did not.
     cfg.DATASETS.TRAIN_ON_DIFFICULT = True
-    # Training images that the config's anchors and schedule are for: --train and --data of another number scale them;
-    # 0 leaves them.
+    # Number of training images that the config's schedule and anchors are meant for. If --train or --data names data
+    # with another number of images, schedule and anchors are scaled to the data; 0 turns the scaling off.
     cfg.DATASETS.SCHEDULE_IMAGES = 0
-    # Steps of a training in several, in order, instead of one; see detection/phases.py.
+    # The phases of a training in several phases, in order; see detection/phases.py. Empty for a training in one phase.
     cfg.PHASES = []
-    # albumentations transforms applied in training, in order, before detectron2's resize and flip:
-    # a list of {NAME: {argument: value}}, e.g. [{"HueSaturationValue": {"p": 0.5}}].
+    # Augmentation: albumentations transforms of the training images, in order, before detectron2's resize and flip. A
+    # list of {NAME: {argument: value}}, e.g. [{"HueSaturationValue": {"p": 0.5}}].
     cfg.INPUT.ALBUMENTATIONS = []
-    # The features of the whole image stand beside those of each region (ResNet, appendix B).
+    # Whether the features of the whole image are joined to the features of each region (ResNet, appendix B).
     cfg.MODEL.ROI_BOX_HEAD.GLOBAL_CONTEXT = False
-    # Of MultiPathROIHeads: overlaps for each of which it has a classifier; () for one alone, of 0.5.
+    # Integral loss of MultiPathROIHeads: a classifier for each IoU from which a region counts as an object. () for a
+    # single classifier with IoU 0.5.
     cfg.MODEL.ROI_BOX_HEAD.INTEGRAL_IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
-    # LocNet's localisation in the place of box regression at test. MODE: "" for none, "in_out", "borders", "combined".
+    # LocNet's localisation, which moves boxes at test in the place of box regression (detection/heads/locnet.py).
     cfg.MODEL.ROI_LOC_HEAD = CfgNode(
         {
-            "MODE": "",
-            "RESOLUTION": 28,  # columns and rows of a search region
+            "MODE": "",  # "in_out", "borders" or "combined"; "" for no localisation
+            "RESOLUTION": 28,  # number of columns, and of rows, of a search region
             "SEARCH": 1.8,  # size of the search region, in sizes of the box
-            "CONV_DIM": 512,
-            "ROUNDS": 3,  # times that boxes are moved at test
+            "CONV_DIM": 512,  # channels of the localiser's convolutions
+            "ROUNDS": 3,  # number of times that boxes are moved at test
         }
     )
-    # So many times boxes are pooled and regressed again (ResNet, appendix B: once).
+    # Number of times that boxes are pooled and regressed again (ResNet, appendix B: 1).
     cfg.TEST.BOX_REFINEMENTS = 0
-    # IoU from which a box has a vote in a detection's place (ResNet, appendix B: 0.5); 0 for no voting.
+    # Box voting: a detection's box becomes the mean of the boxes of its class that overlap the detection by this IoU or
+    # more (ResNet, appendix B: 0.5). 0 for no voting.
     cfg.TEST.BOX_VOTING_IOU = 0.0
-    # Short sides of the pyramid of which each region takes the two that suit it best (ResNet, appendix B: 200, 400,
-    # 600, 800, 1000); proposals are of INPUT.MIN_SIZE_TEST. () for one scale.
+    # Multi-scale testing: short sides of the resized images in pixels (ResNet, appendix B: 200, 400, 600, 800, 1000).
+    # Each region is pooled at the two scales that fit it best; the RPN runs at INPUT.MIN_SIZE_TEST. () for one scale.
     cfg.TEST.REGION_SCALES = ()
-    # Large images are cut into tiles of SIZE pixels that overlap by a part OVERLAP of it; 0 for none.
+    # Testing of large images in tiles. SIZE: side of a tile in pixels, 0 for no tiles. OVERLAP: part of a tile that the
+    # next tile shows too.
     cfg.TEST.TILES = CfgNode({"SIZE": 0, "OVERLAP": 0.2})
-    # The losses on the test data beside the metrics, as "validation/total_loss".
+    # Whether a test also gives the losses on the test data, such as "validation/total_loss".
     cfg.TEST.LOSS = False
-    # What computes COCO's AP: "faster_coco_eval" or "pycocotools"; the numbers are the same.
+    # Library that computes COCO's AP: "faster_coco_eval" or "pycocotools". Both give the same numbers.
     cfg.TEST.COCO_API = "faster_coco_eval"
-    # Metrics: "coco" (AP over IoU .5 to .95), "voc" (the same as VOC counts, `difficult` objects ignored) and "errors"
-    # (TIDE's, with a confusion matrix and precision-recall curves in OUTPUT_DIR/inference).
+    # Metrics: "coco" (AP over IoU 0.5 to 0.95), "voc" (AP over the same IoUs, computed as VOC does, which ignores
+    # `difficult` objects) and "errors" (TIDE's kinds of errors, and a confusion matrix and precision-recall curves in
+    # OUTPUT_DIR/inference).
     cfg.TEST.EVALUATORS = ("coco", "voc", "errors")
-    # So many images of the test set are drawn, truth beside prediction, into OUTPUT_DIR/pictures.
+    # Number of test images that are drawn into OUTPUT_DIR/pictures, annotated objects beside detections.
     cfg.TEST.PICTURES = 8
 
     cfg.MODEL.PIXEL_MEAN = list(IMAGENET_MEAN)
@@ -68,7 +75,7 @@ def add_detection_config(cfg: CfgNode) -> None:
 
 
 def default_config() -> CfgNode:
-    """detectron2's config with detection's keys and defaults."""
+    """detectron2's config with residet's keys and defaults for detection."""
     cfg = get_cfg()
     add_engine_config(cfg)
     add_detection_config(cfg)
@@ -76,12 +83,15 @@ def default_config() -> CfgNode:
 
 
 def freeze_stages(cfg: CfgNode, count: int) -> None:
-    """Freezes so many stages of the backbone: 0 none, 1 the stem, 2 the stem and res2, …"""
+    """Freezes the first `count` stages of the backbone: 0 none, 1 the stem, 2 the stem and res2, …"""
     cfg.MODEL.BACKBONE.FREEZE_AT = count
 
 
 def from_scratch(cfg: CfgNode) -> None:
-    """Random weights: nothing frozen, and group norm, whose statistics do not depend on how few images a batch has."""
+    """Sets the config to train from random weights: nothing frozen, and group norms in backbone and pyramid.
+
+    The statistics of group norm do not depend on the batch, which in detection has few images.
+    """
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.RESNETS.NORM = "GN"

@@ -1,4 +1,4 @@
-"""Proposals of a trained RPN, written for another detector to train and be tested on."""
+"""Writes the proposals of a trained RPN to files, on which a Fast R-CNN can train and be tested."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ log = logging.getLogger("residet")
 
 @torch.no_grad()
 def propose(cfg: CfgNode, weights: Weights, files: Mapping[str, Path]) -> None:
-    """Writes what a trained RPN proposes; files that exist stay.
+    """Writes the proposals of a trained RPN for each data set. A file that exists is left as it is.
 
-    There are as many proposals of an image as training or testing takes, DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN and
-    _TEST, whichever is more.
+    The number of proposals for an image is DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN or
+    DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST, whichever is larger, so that the file serves training and testing.
 
     Args:
-        cfg: config of the RPN, or of a Faster R-CNN that has one.
-        weights: a detector's, with an RPN.
-        files: the file to write, by the name of a registered data set.
+        cfg: config of an RPN, or of a Faster R-CNN, which has an RPN.
+        weights: weights of an RPN or of a detector with an RPN.
+        files: the file to write for each data set, by the data set's registered name.
 
     Raises:
-        InputError: the weights hold no RPN, or another one.
+        InputError: the weights hold no RPN, or an RPN that does not fit the config.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -57,5 +57,5 @@ def propose(cfg: CfgNode, weights: Weights, files: Mapping[str, Path]) -> None:
         gathered = comm.gather(proposals)
         if comm.is_main_process():
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_proposals((p for part in gathered for p in part), file)
-            log.info("%s: proposals for %d images", file, sum(map(len, gathered)))
+            write_proposals((pair for share in gathered for pair in share), file)
+            log.info("%s: wrote proposals for %d images", file, sum(map(len, gathered)))

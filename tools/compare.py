@@ -1,4 +1,6 @@
-"""Trains several networks on the same data and prints their AP side by side; the same command goes on where it stopped.
+"""Trains several networks on the same data and prints their AP side by side.
+
+If the tool was stopped, the same command goes on: finished trainings are not repeated.
 
 tools/compare.py configs/bccd/*_fpn.yaml --data BCCD --weights 'CIFAR10/{arch}/model_final.pth' --random --seeds 0 1 2
 """
@@ -14,6 +16,7 @@ from residet.sweep import add_arguments, command_of
 
 
 def work(args):
+    """Trains the runs that the arguments ask for, then prints and writes the table."""
     starts = [args.weights] if args.weights else []
     starts += [RANDOM] if args.random or not starts else []
     output = Path(args.output)
@@ -29,12 +32,30 @@ def work(args):
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="+", help="configs of detectors")
-    parser.add_argument("--data", metavar="DIR", help="folder of VOC, COCO or YOLO layout; else the configs' data")
-    parser.add_argument("--weights", metavar="FILE", help="checkpoints to start from; {arch} is the network's name")
-    parser.add_argument("--random", action="store_true", help="start from random weights too; alone without --weights")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("config", nargs="+", help="config files, one for each detector to compare")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="data folder in VOC, COCO or YOLO layout; without it, the data that the configs name",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="checkpoint to start from; {arch} stands for the name of each config's network",
+    )
+    parser.add_argument(
+        "--random", action="store_true", help="start from random weights, in addition to --weights if it is given"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="random seeds; each detector is trained with each seed",
+    )
     add_arguments(parser, "output/compare")
     args = parser.parse_args(argv)
     return exit_code(lambda: work(args))

@@ -1,4 +1,4 @@
-"""Prints params, multiply-adds and activations of the networks, beside the papers' figures.
+"""Prints the number of parameters, multiply-adds and activations of networks, beside the figures that the papers print.
 
 tools/complexity.py
 tools/complexity.py resnet50 resnext50_32x4d cifar_wrn28_10 --format github
@@ -15,9 +15,16 @@ from tabulate import tabulate_formats
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arch", nargs="*", metavar="ARCH", help="networks; all of the catalogue by default")
-    parser.add_argument("--format", default="simple", choices=tabulate_formats, metavar="NAME", help="tabulate's")
+    parser.add_argument("arch", nargs="*", metavar="ARCH", help="networks; without any, the whole catalogue")
+    parser.add_argument(
+        "--format",
+        default="simple",
+        choices=tabulate_formats,
+        metavar="NAME",
+        help="a table format of the tabulate library: simple, github, latex, …",
+    )
     args = parser.parse_args(argv)
     return exit_code(lambda: print(table(map(get_spec, args.arch or CATALOGUE), args.format)))
 

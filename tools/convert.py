@@ -1,4 +1,4 @@
-"""Converts detection data of VOC or YOLO layout to COCO JSON; images stay where they are.
+"""Converts annotations in VOC or YOLO layout to a COCO JSON file. The images stay where they are.
 
 tools/convert.py DIR:train annotations/train.json
 tools/convert.py data.yaml:val val.json
@@ -18,9 +18,14 @@ from detectron2.data import DatasetCatalog
 
 
 def work(args):
+    """Reads the data and writes the annotation file.
+
+    Raises:
+        InputError: the target exists, or the data are missing or broken.
+    """
     target = Path(args.target)
     if target.exists():
-        raise InputError(f"{target}: exists; name another file")
+        raise InputError(f"{target}: the file exists; name another file")
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (args.source,)
     cfg.DATASETS.VOC_FIRST_PIXEL = args.first_pixel
@@ -28,14 +33,22 @@ def work(args):
         print(line)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_coco(DatasetCatalog.get(args.source), cfg.DATASETS.CLASSES, target)
-    print(f"{target}: paths of images are relative to it")
+    print(f"{target}: written; the paths of the images are relative to its folder")
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="DIR:SPLIT or data.yaml:SPLIT")
-    parser.add_argument("target", help="the .json file to write")
-    parser.add_argument("--first-pixel", type=int, choices=(0, 1), default=1, help="of VOC's corners")
+    parser.add_argument("source", help="data to convert: DIR:SPLIT, or data.yaml:SPLIT for YOLO layout")
+    parser.add_argument("target", help="COCO JSON file to write; must not exist")
+    parser.add_argument(
+        "--first-pixel",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="number of the first pixel in VOC's XML files: 1 (default) if corners are pixels counted from 1, as in "
+        "VOC's own files; 0 if corners are continuous coordinates",
+    )
     args = parser.parse_args(argv)
     return exit_code(lambda: work(args))
 

@@ -1,4 +1,7 @@
-"""Prints what is installed and which devices there are, what is wrong and how to mend it; exit code 1 then."""
+"""Checks the installation: prints versions and devices, and for each fault how to repair it.
+
+The exit code is 1 if there is a fault, else 0.
+"""
 
 import importlib
 import importlib.metadata
@@ -8,22 +11,22 @@ import sys
 
 from backbones._detectron2 import REMEDY, detectron2_source
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates on the network otherwise
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations asks the network for updates
 
 NEEDED = ("torch", "torchvision", "detectron2", "fvcore", "pycocotools", "albumentations")
 PYTHON = ((3, 10), (3, 13))
 
 
 def version(name, faults):
-    """The version of a package that imports, or what keeps it from it."""
+    """The version of a package; "-" if the package does not import, with the reason appended to `faults`."""
     try:
         module = importlib.import_module(name)
-    except Exception as e:  # whatever it is, it is what the user wants to read
+    except Exception as e:  # a broken package may raise anything
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         if name == "detectron2":
             remedy = REMEDY
         elif name == "torchvision" and "torchvision::nms" in reason:
-            remedy = "torch and torchvision are of different builds: install both from the same index, together"
+            remedy = "torch and torchvision are from different builds: install both together, from the same index"
         else:
             remedy = f"pip install --force-reinstall {name}"
         faults.append(f"{name} does not import ({reason}); {remedy}")
@@ -34,6 +37,7 @@ def version(name, faults):
 
 
 def devices(faults):
+    """A line for the CPU and for each GPU. A GPU that CUDA cannot use is appended to `faults`."""
     try:
         import torch
     except ImportError:
@@ -42,11 +46,12 @@ def devices(faults):
     if torch.cuda.is_available():
         lines += [f"cuda:{i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     elif torch.version.cuda and torch.cuda.device_count():
-        faults.append("a GPU is there but CUDA does not start; update the driver to one that serves torch's CUDA")
+        faults.append(f"there is a GPU but CUDA does not start; update the driver to one for CUDA {torch.version.cuda}")
     return lines
 
 
 def main():
+    """Prints the report; returns the exit code."""
     faults = []
     if not PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
         faults.append(f"Python {platform.python_version()} is not supported; use 3.10 to 3.13")

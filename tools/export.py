@@ -1,4 +1,6 @@
-"""Writes weights for another library: a state dict for torchvision or timm, a checkpoint for detectron2 or for residet.
+"""Writes the weights of a classifier, or of a detector's backbone, as a file for another library.
+
+torchvision and timm get a state dict, detectron2 and residet a checkpoint.
 
 tools/export.py output/pretrain/model_final.pth --to timm --output resnext101_32x4d.safetensors
 tools/export.py R-50.pkl --to residet --output resnet50_caffe.pth
@@ -12,11 +14,18 @@ from residet.launch import exit_code
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", metavar="FILE", help=".pth, .safetensors or .pkl: ours, torchvision's, timm's, …")
-    parser.add_argument("--to", required=True, choices=FORMATS)
-    parser.add_argument("--output", required=True, metavar="FILE", help=".pth or .safetensors")
-    parser.add_argument("--arch", default="", help="network, where the file does not tell")
+    parser.add_argument(
+        "weights",
+        metavar="FILE",
+        help="weights of residet, torchvision, timm or detectron2: .pth, .safetensors or .pkl",
+    )
+    parser.add_argument("--to", required=True, choices=FORMATS, help="library that is to load the file")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="file to write: .pth, or .safetensors (not for detectron2)"
+    )
+    parser.add_argument("--arch", default="", help="name of the network, if the file does not name it")
     args = parser.parse_args(argv)
     return exit_code(lambda: print(export(args.weights, args.output, args.to, args.arch)))
 

@@ -1,4 +1,4 @@
-"""Reports counts, sizes and defects of detection data, and draws samples of it.
+"""Reports counts, sizes and defects of detection data, and draws sample images with their boxes.
 
 tools/inspect_data.py DIR:train DIR:val
 tools/inspect_data.py train.json --samples 16 --augmented 16 --config-file configs/bccd/resnet18_fpn.yaml
@@ -22,12 +22,13 @@ from detectron2.data import DatasetCatalog
 
 
 def names_of(source):
-    """A name of data as it is; of a folder with splits all of them."""
+    """The names of the data that an argument means: all splits of a folder, or the argument itself."""
     folder = Path(source)
     return list(splits_of(folder).values()) or [source] if folder.is_dir() else [source]
 
 
 def work(args):
+    """Prints the report, draws the samples and writes inspect.json."""
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
@@ -48,19 +49,40 @@ def work(args):
             dropped = draw_augmented(
                 cfg, name, readable, args.augmented, output / f"{slug(name)}_augmented.png", cfg.SEED
             )
-            print(f"{dropped} boxes of {args.augmented} augmented samples cropped away or left without area")
+            print(f"{dropped} boxes of {args.augmented} augmented samples were cropped away or left without area")
     write_json(report, output / "inspect.json")
     print(f"{json.dumps(sorted(p.name for p in output.iterdir()))} in {output}")
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", nargs="+", help="DIR, DIR:SPLIT, FILE.json[:IMAGES], data.yaml:SPLIT")
-    parser.add_argument("--samples", type=int, default=9, metavar="N", help="images drawn with their boxes")
-    parser.add_argument("--augmented", type=int, default=0, metavar="N", help="samples as the config augments them")
-    parser.add_argument("--config-file", default="", help="of which INPUT is taken, for --augmented")
-    parser.add_argument("--output", default="output/inspect", help="folder of inspect.json and the pictures")
-    parser.add_argument("--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides")
+    parser.add_argument(
+        "source",
+        nargs="+",
+        help="data: DIR (all splits), DIR:SPLIT, data.yaml:SPLIT, or FILE.json with the folder of its images, "
+        "FILE.json:IMAGES, if they are elsewhere",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=9, metavar="N", help="number of images to draw with their boxes (default 9)"
+    )
+    parser.add_argument(
+        "--augmented", type=int, default=0, metavar="N", help="number of images to draw as training augments them"
+    )
+    parser.add_argument(
+        "--config-file", default="", metavar="FILE", help="config whose INPUT.* keys say how --augmented augments"
+    )
+    parser.add_argument(
+        "--output", default="output/inspect", metavar="DIR", help="folder for inspect.json and the pictures"
+    )
+    parser.add_argument(
+        "--set",
+        dest="opts",
+        nargs="+",
+        default=[],
+        metavar="KEY VALUE",
+        help="keys and values that override the config",
+    )
     args = parser.parse_args(argv)
     return exit_code(lambda: work(args))
 

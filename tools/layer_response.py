@@ -1,4 +1,4 @@
-"""Measures the standard deviation of each 3x3 layer's response and draws them (ResNet, Fig. 7).
+"""Measures the standard deviation of each 3x3 layer's response, and draws a curve for each network (ResNet, Fig. 7).
 
 tools/layer_response.py output/cifar_resnet20/model_final.pth output/cifar_plain20/model_final.pth --data CIFAR10
 """
@@ -13,14 +13,20 @@ from residet.launch import exit_code
 
 
 def parse(argv=None):
+    """Parses the command line, or `argv`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", metavar="FILE", help="checkpoints of tools/pretrain.py")
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder with val/CLASS/* or test/CLASS/*")
-    parser.add_argument("--output", default="output/layer_response", metavar="DIR", help="for the picture and the JSON")
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="folder with the images to measure on, val/CLASS/* or test/CLASS/*"
+    )
+    parser.add_argument(
+        "--output", default="output/layer_response", metavar="DIR", help="folder for the picture and the JSON file"
+    )
     return parser.parse_args(argv)
 
 
 def work(args):
+    """Measures the networks, writes the picture and the JSON file, and prints a line for each network."""
     responses = {}
     for path in args.weights:
         name, stds = measure(path, args.data)
@@ -38,6 +44,7 @@ def work(args):
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     args = parse(argv)
     return exit_code(lambda: work(args))
 

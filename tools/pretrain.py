@@ -1,4 +1,4 @@
-"""Pretrains a residual network on a labelled image folder.
+"""Trains a network to classify the images of a folder, or evaluates a trained one.
 
 tools/pretrain.py --arch resnext101_32x4d --data IMAGENET
 tools/pretrain.py --data CIFAR10 --dataset cifar10 --download --config-file configs/classification/cifar_wrn.yaml
@@ -24,17 +24,26 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "ima
 
 
 def parse(argv=None):
+    """Parses the command line, or `argv`."""
     parser = argument_parser(__doc__)
-    parser.add_argument("--arch", default="", help="network, e.g. resnet50; overrides CLASSIFICATION.ARCH")
-    parser.add_argument("--data", default="", metavar="DIR", help="folder of the data: train/CLASS/* and val/CLASS/*")
-    parser.add_argument("--dataset", default="", help="what the folder holds; overrides CLASSIFICATION.DATASET")
-    parser.add_argument("--download", action="store_true", help="fetch the data into DIR if it is not there")
-    parser.add_argument("--scan", action="store_true", help="decode every image, list the bad ones, and stop")
+    parser.add_argument("--arch", default="", help="name of the network, e.g. resnet50; overrides CLASSIFICATION.ARCH")
+    parser.add_argument("--data", default="", metavar="DIR", help="data folder; overrides CLASSIFICATION.DATA")
+    parser.add_argument(
+        "--dataset",
+        default="",
+        help="what DIR holds: folder (default; train/CLASS/* and val/CLASS/*), imagenet, cifar10, cifar100, svhn or "
+        "webdataset; overrides CLASSIFICATION.DATASET",
+    )
+    parser.add_argument("--download", action="store_true", help="download the data into DIR if DIR lacks them")
+    parser.add_argument(
+        "--scan", action="store_true", help="decode every image, list those that cannot be decoded, and stop"
+    )
     parser.set_defaults(config_file=str(DEFAULT_CONFIG))
     return parser.parse_args(argv)
 
 
 def setup(args):
+    """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
     if args.arch:
@@ -53,12 +62,19 @@ def setup(args):
 
 
 def work(args):
+    """Trains, evaluates or scans, as the arguments say. Each process of a distributed run calls the function.
+
+    Raises:
+        InputError: an argument, the data or the weights cannot be used, or --scan has found bad images.
+    """
     plan = setup(args)
     c = plan.cfg.CLASSIFICATION
     if args.scan:
         start_log(plan, f"scan {c.DATA}")
         if problems := scan(plan.cfg):
-            raise InputError(f"{len(problems)} bad images, listed in {plan.cfg.OUTPUT_DIR}/bad_images.txt")
+            raise InputError(
+                f"{len(problems)} bad images, listed in {plan.cfg.OUTPUT_DIR}/bad_images.txt; repair or remove them"
+            )
         return
     start_log(plan, f"{'evaluate' if args.eval_only else 'pretrain'} {c.ARCH} on {c.DATA}")
     if args.eval_only:
@@ -68,6 +84,7 @@ def work(args):
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     args = parse(argv)
     return exit_code(lambda: run_distributed(work, args))
 

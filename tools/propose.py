@@ -1,4 +1,4 @@
-"""Writes an RPN's proposals for a data set, on which a Fast R-CNN is then trained or tested.
+"""Writes the proposals of a trained RPN for a data set to a file, on which a Fast R-CNN can train or be tested.
 
 tools/propose.py RUN/rpn/config.yaml --weights RUN/rpn/model_final.pth --data DIR:SPLIT proposals.pth
 tools/train_net.py --config-file RUN/fast_rcnn/config.yaml --eval-only --weights RUN/fast_rcnn/model_final.pth \\
@@ -19,11 +19,16 @@ from residet.launch import exit_code, resolve_device
 
 
 def work(args):
+    """Writes the proposals.
+
+    Raises:
+        InputError: the target exists or is no .pth file, or the config, weights or data cannot be used.
+    """
     target = Path(args.target)
     if target.exists():
-        raise InputError(f"{target}: exists; name another file")
+        raise InputError(f"{target}: the file exists; name another file")
     if target.suffix != ".pth":
-        raise InputError(f"{target}: proposals are written as .pth")
+        raise InputError(f"{target}: proposals are written as .pth; give the file that suffix")
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     cfg = default_config()
     merge_config(cfg, args.config, ["MODEL.WEIGHTS", args.weights, *args.opts])
@@ -39,12 +44,22 @@ def work(args):
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="of the run that trained the RPN")
-    parser.add_argument("target", help="the file to write")
-    parser.add_argument("--weights", required=True, metavar="FILE", help="an RPN, or a Faster R-CNN that has one")
-    parser.add_argument("--data", required=True, metavar="DIR:SPLIT|FILE.json[:IMAGES]", help="images to propose for")
-    parser.add_argument("--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides")
+    parser.add_argument("config", help="config.yaml of the run that trained the RPN")
+    parser.add_argument("target", help=".pth file to write; must not exist")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint of an RPN or of a Faster R-CNN")
+    parser.add_argument(
+        "--data", required=True, metavar="DIR:SPLIT|FILE.json[:IMAGES]", help="data set of the images to propose for"
+    )
+    parser.add_argument(
+        "--set",
+        dest="opts",
+        nargs="+",
+        default=[],
+        metavar="KEY VALUE",
+        help="keys and values that override the config",
+    )
     args = parser.parse_args(argv)
     return exit_code(lambda: work(args))
 

@@ -1,4 +1,4 @@
-"""Trains and evaluates Faster R-CNN on a residual network.
+"""Trains Faster R-CNN on a backbone of the catalogue, or evaluates a trained detector.
 
 tools/train_net.py --config-file configs/faster_rcnn_wrn34_2.yaml --num-gpus 8
 tools/train_net.py --config-file configs/faster_rcnn_resnet18_fpn.yaml --train DIR_OR_JSON --val DIR_OR_JSON --weights W
@@ -18,19 +18,31 @@ from residet.output import resolve_output
 
 
 def parse(argv=None):
+    """Parses the command line, or `argv`."""
     parser = argument_parser(__doc__)
     source = "DIR[:SPLIT]|FILE.json[:IMAGES]"
-    parser.add_argument("--data", metavar="DIR", help="folder of VOC, COCO or YOLO layout: its train and test (or val)")
-    parser.add_argument("--train", metavar=source, help="training data; overrides DATASETS.TRAIN")
-    parser.add_argument("--val", metavar=source, help="data to evaluate on; overrides DATASETS.TEST")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="data folder in VOC, COCO or YOLO layout: trains on its split train (or trainval), tests on test (or val)",
+    )
+    parser.add_argument("--train", metavar=source, help="training data; overrides DATASETS.TRAIN and --data")
+    parser.add_argument("--val", metavar=source, help="test data; overrides DATASETS.TEST and --data")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--weights", metavar="FILE", help="classifier or detector to start from; MODEL.WEIGHTS")
-    start.add_argument("--from-scratch", action="store_true", help="random weights, group norm, nothing frozen")
-    parser.add_argument("--freeze", type=int, metavar="N", help="stages that stay: 0 none, 1 the stem, 2 and res2, …")
+    start.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS",
+    )
+    start.add_argument("--from-scratch", action="store_true", help="random weights, group norms, nothing frozen")
+    parser.add_argument(
+        "--freeze", type=int, metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
+    )
     return parser.parse_args(argv)
 
 
 def setup(args):
+    """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
     cfg = default_config()
     merge_config(cfg, args.config_file, [])
     schedule_batch_size = cfg.SOLVER.IMS_PER_BATCH if args.data or args.train else 0
@@ -63,6 +75,7 @@ def setup(args):
 
 
 def work(args):
+    """Trains or evaluates, as the arguments say. Each process of a distributed run calls the function."""
     plan = setup(args)
     start_log(plan, f"{'evaluate' if args.eval_only else 'train'} {plan.cfg.MODEL.BACKBONE.NAME}")
     if args.eval_only:
@@ -74,6 +87,7 @@ def work(args):
 
 
 def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     args = parse(argv)
     return exit_code(lambda: run_distributed(work, args))
 

@@ -1,8 +1,12 @@
-"""The detection head of Wide ResNet's COCO system: MultiPathNet (Zagoruyko et al., "A MultiPath Network for Object
-Detection").
+"""MultiPathNet (Zagoruyko et al., "A MultiPath Network for Object Detection"): the head of Wide ResNet's COCO system.
 
-Every region is seen four times, through windows of 1, 1.5, 2 and 4 times its size (foveal regions), from maps of
-several depths (skip connections), and classified by several classifiers, each for another overlap (integral loss).
+The head differs from Fast R-CNN's in three ways:
+
+    foveal regions     it sees each region through four windows of 1, 1.5, 2 and 4 times the region's size
+    skip connections   it pools each window from feature maps of several depths
+    integral loss      it has several classifiers, each trained with another IoU at which a region is an object
+
+Shapes: N regions of all images together, R regions of one image, U classifiers, K classes.
 """
 
 from __future__ import annotations
@@ -22,24 +26,28 @@ from detectron2.structures.boxes import matched_pairwise_iou
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FOVEAL = (1.0, 1.5, 2.0, 4.0)
-# How many of the maps each window sees, the deepest first: the skip connections.
+FOVEAL = (1.0, 1.5, 2.0, 4.0)  # size of each window, in sizes of the region
+# Number of maps that each window of FOVEAL is pooled from, counted from the deepest map: the skip connections.
 DEPTHS = (3, 2, 2, 1)
-_NORM = 1000.0  # what the joined, normalised features are multiplied by
+_NORM = 1000.0  # factor of the joined features, which the normalisation has made small
 
 
 class FovealTower(nn.Module):
-    """One window: regions pooled from several maps, normalised, joined, reduced, and two fully connected layers.
+    """The features of one window around each region.
 
-    Each map's (N, C, S, S) is divided by its L2 norm per region, so that no depth drowns another.
+    The window is pooled from each map, (N, C, S, S), normalised, joined over the maps, reduced by a 1x1 convolution
+    and passed through two fully connected layers. The normalisation divides the features that come from one map by
+    their L2 norm in each region, so that maps of all depths have the same weight.
 
     Args:
         scale: size of the window, in sizes of the region.
-        names: of the maps.
-        input_shape: of the maps.
-        pooler_type, resolution, sampling_ratio: of detectron2's ROIPooler; S below is the resolution.
-        conv_dim: channels after the reduction.
-        fc_dim: of the two layers.
+        names: names of the maps.
+        input_shape: channels and strides of the backbone's maps, by the map's name.
+        pooler_type: kind of RoI pooling, as of detectron2's ROIPooler.
+        resolution: height and width S of the pooled features.
+        sampling_ratio: sampling points in a pooled cell, as of detectron2's ROIPooler.
+        conv_dim: channels after the 1x1 convolution.
+        fc_dim: outputs of each fully connected layer.
     """
 
     def __init__(
@@ -68,7 +76,7 @@ class FovealTower(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
-        """(N, fc_dim) of all images' regions."""
+        """Features (N, fc_dim) of all regions, from the backbone's maps and the regions of each image in pixels."""
         windows = [scale_boxes(b, self.scale) for b in boxes]
         pooled = [pool([features[n]], windows) for n, pool in zip(self.names, self.poolers, strict=True)]
         x = torch.cat([F.normalize(x.float().flatten(1)).view_as(x) for x in pooled], dim=1) * _NORM
@@ -76,14 +84,18 @@ class FovealTower(nn.Module):
 
 
 class IntegralOutputLayers(FastRCNNOutputLayers):
-    """Several classifiers of the same features, one for each overlap from which a region counts as its object.
+    """Several classifiers of the same features and one box regression: MultiPathNet's integral loss.
 
-    Training: the mean of their cross entropies, and of the losses of the one regression on what is an object for each.
-    Test: the mean of their probabilities.
+    Each classifier has a threshold: the IoU with an object from which a region counts as the object.
+
+    Training: the loss of the classes is the mean of the classifiers' cross entropies. The loss of the boxes is a mean
+    over the thresholds, too: for each threshold, the regions that count as objects are regressed.
+    Test: a probability is the mean of the classifiers' probabilities.
 
     Args:
-        thresholds: the overlaps, from 0.5 on.
-        others: of detectron2's FastRCNNOutputLayers.
+        input_shape: `channels` is the number of features of a region.
+        thresholds: IoU of each classifier, 0.5 or more.
+        kwargs: the other arguments of detectron2's FastRCNNOutputLayers.
     """
 
     @configurable
@@ -103,7 +115,7 @@ class IntegralOutputLayers(FastRCNNOutputLayers):
         return super().from_config(cfg, input_shape) | {"thresholds": thresholds}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, U, K + 1) logits of the U classifiers, and deltas (N, 4 K)."""
+        """Features of the regions -> (N, U, K + 1) logits of the U classifiers, and (N, 4 K) box deltas."""
         return torch.stack([score(x) for score in self.cls_scores], dim=1), self.bbox_pred(x)
 
     def losses(self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]) -> dict[str, Tensor]:
@@ -112,20 +124,29 @@ class IntegralOutputLayers(FastRCNNOutputLayers):
         boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
         targets = torch.cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals])
         _log_classification_stats(scores[:, 0], labels[:, 0])
-        of_threshold = zip(scores.unbind(1), labels.unbind(1), strict=True)
+        classifiers = zip(scores.unbind(1), labels.unbind(1), strict=True)
         losses = {
-            "loss_cls": [cross_entropy(s, k) for s, k in of_threshold],
+            "loss_cls": [cross_entropy(s, k) for s, k in classifiers],
             "loss_box_reg": [self.box_reg_loss(boxes, targets, deltas, k) for k in labels.unbind(1)],
         }
         return {name: torch.stack(x).mean() * self.loss_weight.get(name, 1.0) for name, x in losses.items()}
 
     def predict_probs(self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]) -> tuple[Tensor, ...]:
-        """Probabilities (R, K + 1) of each image's regions."""
+        """Probabilities of the classes, (R, K + 1) for each image: the mean over the classifiers."""
         return predictions[0].softmax(dim=-1).mean(dim=1).split([len(p) for p in proposals])
 
 
 def integral_labels(proposals: Instances, thresholds: tuple[float, ...], background: int) -> Tensor:
-    """Classes (R, U) of sampled regions: that of the matched object where they overlap it enough, else background."""
+    """The class that each of U classifiers should give to each sampled region of an image.
+
+    Args:
+        proposals: R sampled regions, with `gt_classes` and, in an image with objects, the matched `gt_boxes`.
+        thresholds: IoU of each classifier.
+        background: index of the background.
+
+    Returns:
+        (R, U): the class of the matched object where the IoU reaches the classifier's threshold, else the background.
+    """
     labels = proposals.gt_classes[:, None].repeat(1, len(thresholds))
     if not proposals.has("gt_boxes"):  # an image without objects
         return labels
@@ -136,7 +157,15 @@ def integral_labels(proposals: Instances, thresholds: tuple[float, ...], backgro
 
 @ROI_HEADS_REGISTRY.register()
 class MultiPathROIHeads(RegionHeads):
-    """MultiPathNet's head on the last three of MODEL.ROI_HEADS.IN_FEATURES, shallow to deep: conv3, conv4, conv5."""
+    """MultiPathNet's head, on the last three maps of MODEL.ROI_HEADS.IN_FEATURES.
+
+    IN_FEATURES goes from shallow to deep maps: the last three are conv3, conv4 and conv5 of the paper.
+
+    Args:
+        towers: the features of each window; the features of all windows are joined.
+        box_predictor: joined features -> class scores and box deltas.
+        kwargs: arguments of `RegionHeads`.
+    """
 
     @configurable
     def __init__(self, *, towers: list[FovealTower], box_predictor: nn.Module, **kwargs):
@@ -150,7 +179,8 @@ class MultiPathROIHeads(RegionHeads):
         names, head = list(cfg.MODEL.ROI_HEADS.IN_FEATURES), cfg.MODEL.ROI_BOX_HEAD
         if len(names) < max(DEPTHS):
             raise InputError(
-                f"MODEL.ROI_HEADS.IN_FEATURES: {names}; MultiPathROIHeads takes three, such as [res3, res4, res5]"
+                f"MODEL.ROI_HEADS.IN_FEATURES: {names} are too few maps; MultiPathROIHeads takes three, such as "
+                "[res3, res4, res5]"
             )
         towers = [
             FovealTower(

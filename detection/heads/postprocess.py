@@ -1,6 +1,6 @@
-"""Scored boxes of an image -> its detections: non-maximum suppression and box voting.
+"""Scored boxes of an image -> the image's detections, by non-maximum suppression and box voting.
 
-N: candidates, one for each region and class that scores enough; R: regions; K: classes.
+Shapes: R regions, K classes, N candidates. A candidate is a region with a class whose score is high enough.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torchvision.ops import box_iou
 
 @dataclass
 class Candidates:
-    """What an image may hold, before suppression.
+    """Possible detections of an image, before suppression.
 
     Attributes:
         boxes: (N, 4) x0, y0, x1, y1 in pixels.
         scores: (N,) probability of the class.
-        classes: (N,) index.
+        classes: (N,) index of the class.
     """
 
     boxes: Tensor
@@ -32,18 +32,21 @@ class Candidates:
         return Candidates(*(getattr(self, f.name)[index] for f in fields(self)))
 
     @classmethod
-    def cat(cls, parts: list[Candidates]) -> Candidates:
-        return cls(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+    def cat(cls, groups: list[Candidates]) -> Candidates:
+        """Joins groups of candidates of one image."""
+        return cls(*(torch.cat([getattr(g, f.name) for g in groups]) for f in fields(cls)))
 
     @classmethod
     def of_regions(cls, boxes: Tensor, scores: Tensor, image_size: tuple[int, int], threshold: float) -> Candidates:
-        """Those of all regions.
+        """The candidates of an image: each region with each class whose score is above a threshold.
+
+        Regions with a box or a score that is not finite are left out.
 
         Args:
-            boxes: (R, 4 K), or (R, 4) where all classes share one.
+            boxes: (R, 4 K) pixels, a box for each class; or (R, 4), one box for all classes.
             scores: (R, K + 1) probabilities, the background's last.
-            image_size: height and width that boxes are clipped to.
-            threshold: candidates score more.
+            image_size: height and width of the image in pixels. Boxes are clipped to the image.
+            threshold: the score that a candidate must exceed.
         """
         finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
         boxes, scores = boxes[finite], scores[finite, :-1]
@@ -54,35 +57,43 @@ class Candidates:
         return cls(chosen.tensor, scores[region, kind], kind)
 
 
-def select(found: Candidates, image_size: tuple[int, int], nms: float, topk: int, voting: float = 0.0) -> Instances:
-    """Detections, best first.
+def select(
+    candidates: Candidates, image_size: tuple[int, int], nms: float, topk: int, voting: float = 0.0
+) -> Instances:
+    """The detections of an image, the highest score first.
 
     Args:
-        nms: IoU above which the lesser of two candidates of a class is dropped.
-        topk: at most so many; below 0 all.
-        voting: see `vote`; 0 leaves it out.
+        candidates: all candidates of the image.
+        image_size: height and width of the image in pixels.
+        nms: two candidates of one class with a larger IoU are one object: the candidate with the lower score is
+            dropped.
+        topk: the largest number of detections; a number below 0 sets no limit.
+        voting: the argument `iou` of `vote`; 0 turns box voting off.
     """
-    keep = batched_nms(found.boxes, found.scores, found.classes, nms)
-    best = found[keep[:topk] if topk >= 0 else keep]
+    keep = batched_nms(candidates.boxes, candidates.scores, candidates.classes, nms)
+    best = candidates[keep[:topk] if topk >= 0 else keep]
     result = Instances(image_size)
-    result.pred_boxes = Boxes(vote(best, found, voting) if voting else best.boxes)
+    result.pred_boxes = Boxes(vote(best, candidates, voting) if voting else best.boxes)
     result.scores, result.pred_classes = best.scores, best.classes
     return result
 
 
-def vote(best: Candidates, found: Candidates, iou: float) -> Tensor:
-    """Each box becomes the mean of the candidates of its class that overlap it, weighted by their scores.
+def vote(best: Candidates, candidates: Candidates, iou: float) -> Tensor:
+    """Box voting (Gidaris and Komodakis), which ResNet's appendix B uses in its box refinement.
 
-    Box voting of Gidaris and Komodakis, which ResNet's appendix (box refinement) takes over.
+    Each box becomes the mean of the candidates of its class that overlap the box, weighted by the candidates' scores.
 
     Args:
-        best: what suppression has left.
-        found: all candidates.
-        iou: overlap from which a candidate has a vote.
+        best: the candidates that suppression has left.
+        candidates: all candidates of the image.
+        iou: IoU with a box from which a candidate counts in the box's mean.
+
+    Returns:
+        the boxes of `best` after voting, in pixels.
     """
     if not len(best.boxes):
         return best.boxes
-    votes = (box_iou(best.boxes, found.boxes) >= iou) & (best.classes[:, None] == found.classes)
-    weights = votes * found.scores
+    votes = (box_iou(best.boxes, candidates.boxes) >= iou) & (best.classes[:, None] == candidates.classes)
+    weights = votes * candidates.scores
     total = weights.sum(dim=1, keepdim=True)  # 0 where a box at the image's edge was clipped to no area
-    return torch.where(total > 0, weights @ found.boxes / total.clamp(min=1e-12), best.boxes)
+    return torch.where(total > 0, weights @ candidates.boxes / total.clamp(min=1e-12), best.boxes)

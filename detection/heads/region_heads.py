@@ -1,6 +1,6 @@
-"""What every RoI head of the project shares: training on sampled regions, and detection in several rounds.
+"""The base of residet's RoI heads: trains on sampled regions and detects in several rounds.
 
-The improvements of ResNet's appendix B are here: iterative box refinement, box voting, global context.
+All heads have the improvements of ResNet's appendix B: iterative box refinement, box voting, global context.
 
 Shapes: R regions of all images together, C features of a region, K classes.
 """
@@ -23,21 +23,23 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 from torchvision.ops import RoIPool
 
-# Regions of each image -> features (R, C) of all regions.
+# A function: regions of each image -> features (R, C) of all regions.
 Pool = Callable[[list[Boxes]], Tensor]
 
-_RELOCATED = 300  # candidates of an image that the localiser moves
+_RELOCATED = 300  # the localiser moves at most this number of candidates of an image
 
 
 @dataclass(frozen=True)
 class RegionOptions:
-    """What a RoI head does beyond detectron2's.
+    """Options of residet's RoI heads that detectron2's heads do not have.
 
     Attributes:
-        global_context: the features of the whole image stand beside those of each region (ResNet, appendix B).
+        global_context: whether the features of the whole image are joined to the features of each region (ResNet,
+            appendix B).
         refinements: number of times that boxes are pooled and regressed again at test (ResNet, appendix B: once).
-        voting: IoU from which a box has a vote in the place of a detection; 0 for no voting.
-        loc_rounds: number of times that the localiser moves the boxes.
+        voting: IoU with a detection from which a candidate takes part in box voting (see `postprocess.vote`); 0 turns
+            voting off.
+        loc_rounds: number of times that the localiser moves the boxes at test.
     """
 
     global_context: bool
@@ -57,13 +59,13 @@ class RegionOptions:
 
 
 class RegionHeads(ROIHeads):
-    """Base of the project's RoI heads. A subclass has a `box_predictor`, and says `box_features`.
+    """Base of residet's RoI heads. A subclass sets `box_predictor` and implements `box_features`.
 
     Args:
-        options: what the head does beyond detectron2's.
-        localiser: predicts where in the surroundings of a region its object lies, in the place of box regression at
-            test; None for no localiser.
-        kwargs: of detectron2's class that the subclass inherits too.
+        options: options that detectron2's heads do not have.
+        localiser: LocNet's network, which moves the boxes at test in the place of box regression; None for no
+            localiser.
+        kwargs: arguments of the detectron2 class that the subclass also inherits from; without one, of ROIHeads.
     """
 
     def __init__(self, *, options: RegionOptions, localiser: Localiser | None, **kwargs):
@@ -73,32 +75,32 @@ class RegionHeads(ROIHeads):
         self.cast_pooled_features()
 
     def cast_pooled_features(self) -> None:
-        """Lets RoIPool work in mixed precision on CPUs; a subclass that adds poolers of its own calls it again."""
+        """Lets RoIPool work in mixed precision on CPUs. A subclass that adds poolers calls the method again."""
         for module in self.modules():
             if isinstance(module, RoIPool) and not module._forward_pre_hooks:
                 module.register_forward_pre_hook(_cast_features)
 
     @staticmethod
     def region_arguments(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Arguments of this class's constructor from a config.
+        """The arguments `options` and `localiser` of the constructor, from a config.
 
         Args:
-            cfg: with detection's keys.
-            input_shape: channels and strides of the backbone's maps.
+            cfg: config with residet's keys of detection.
+            input_shape: channels and strides of the backbone's maps, by the map's name.
         """
         localiser = Localiser(cfg, input_shape) if cfg.MODEL.ROI_LOC_HEAD.MODE else None
         return {"options": RegionOptions.from_config(cfg), "localiser": localiser}
 
     @staticmethod
     def predictor_channels(cfg: CfgNode, channels: int) -> int:
-        """Features that the predictor takes for each region, where a region alone has `channels`."""
+        """Number of features that the predictor takes for a region; the region's own features are `channels`."""
         return channels * 2 if cfg.MODEL.ROI_BOX_HEAD.GLOBAL_CONTEXT else channels
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
-        """Features (R, C) of the regions of all images.
+        """Features (R, C) of the regions of all images, without global context.
 
         Args:
-            features: maps of the backbone.
+            features: maps of the backbone, by name.
             boxes: regions of each image, in pixels.
         """
         raise NotImplementedError
@@ -107,9 +109,9 @@ class RegionHeads(ROIHeads):
         """The predictor's input: (R, C), or (R, 2 C) with global context.
 
         Args:
-            features: maps of the backbone.
+            features: maps of the backbone, by name.
             boxes: regions of each image, in pixels.
-            sizes: height and width of each image.
+            sizes: height and width of each image, in pixels.
         """
         x = self.box_features(features, boxes)
         if not self.options.global_context:
@@ -126,7 +128,7 @@ class RegionHeads(ROIHeads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """As detectron2's ROIHeads: losses in training, else detections."""
+        """The sampled regions and the losses in training; the detections and {} at test. As detectron2's ROIHeads."""
         sizes = images.image_sizes
         if not self.training:
             pool = functools.partial(self.region_features, features, sizes=sizes)
@@ -140,20 +142,24 @@ class RegionHeads(ROIHeads):
         return sampled, losses
 
     def detect(self, proposals: list[Instances], pool: Pool, locate: Callable | None) -> list[Instances]:
-        """Detections of each image.
+        """The detections of each image.
+
+        The first candidates are the proposals, after box regression if there is no localiser. Each round then moves the
+        boxes, by the localiser or by box regression, and scores the moved boxes. Suppression and voting take the
+        candidates of all rounds together.
 
         Args:
-            proposals: of each image, with `proposal_boxes`.
-            pool: gives the features of any boxes.
-            locate: `Localiser.forward` with the images' features; None where there is no localiser.
+            proposals: proposals of each image, with `proposal_boxes`.
+            pool: boxes of each image -> the predictor's input.
+            locate: `Localiser.forward` with the features of the images filled in; None without a localiser.
         """
         predictor: FastRCNNOutputLayers = self.box_predictor
         sizes = [p.image_size for p in proposals]
         boxes, scores = self._predict([p.proposal_boxes for p in proposals], sizes, pool)
         start = [p.proposal_boxes.tensor for p in proposals] if locate else boxes
         threshold = predictor.test_score_thresh
-        found = [Candidates.of_regions(b, s, size, threshold) for b, s, size in zip(start, scores, sizes, strict=True)]
-        rounds = [found]
+        args = zip(start, scores, sizes, strict=True)
+        rounds = [[Candidates.of_regions(b, s, size, threshold) for b, s, size in args]]
         if locate:
             for _ in range(self.options.loc_rounds):
                 rounds.append(self._relocate(rounds[-1], sizes, pool, locate))
@@ -165,19 +171,19 @@ class RegionHeads(ROIHeads):
                 rounds.append([Candidates.of_regions(b, s, size, threshold) for b, s, size in args])
         return [
             select(
-                Candidates.cat(list(parts)),
+                Candidates.cat(list(image_rounds)),
                 size,
                 predictor.test_nms_thresh,
                 predictor.test_topk_per_image,
                 self.options.voting,
             )
-            for *parts, size in zip(*rounds, sizes, strict=True)
+            for *image_rounds, size in zip(*rounds, sizes, strict=True)
         ]
 
     def _predict(
         self, boxes: list[Boxes], sizes: list[tuple[int, int]], pool: Pool
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Regressed boxes (R, 4 K) and probabilities (R, K + 1) of each image's regions."""
+        """Regressed boxes (R, 4 K) and probabilities (R, K + 1) of the R regions of each image."""
         regions = [Instances(size, proposal_boxes=b) for b, size in zip(boxes, sizes, strict=True)]
         predictions = self.box_predictor(pool(boxes))
         return (
@@ -186,28 +192,39 @@ class RegionHeads(ROIHeads):
         )
 
     def _relocate(
-        self, found: list[Candidates], sizes: list[tuple[int, int]], pool: Pool, locate: Callable
+        self, candidates: list[Candidates], sizes: list[tuple[int, int]], pool: Pool, locate: Callable
     ) -> list[Candidates]:
-        """Each candidate where the localiser sees its class, scored there again (LocNet, section 2)."""
-        nearly_all = [select(c, size, 0.95, _RELOCATED) for c, size in zip(found, sizes, strict=True)]
-        moved = locate([n.pred_boxes for n in nearly_all], [n.pred_classes for n in nearly_all])
+        """Moves each candidate to where the localiser finds its class, and scores it there (LocNet, section 2).
+
+        Of candidates that overlap almost entirely, only the best is moved.
+        """
+        kept = [select(c, size, 0.95, _RELOCATED) for c, size in zip(candidates, sizes, strict=True)]
+        moved = locate([k.pred_boxes for k in kept], [k.pred_classes for k in kept])
         for boxes, size in zip(moved, sizes, strict=True):
             boxes.clip(size)
         _, scores = self._predict(moved, sizes, pool)
         return [
-            Candidates(b.tensor, s.gather(1, n.pred_classes[:, None])[:, 0], n.pred_classes)
-            for b, s, n in zip(moved, scores, nearly_all, strict=True)
+            Candidates(b.tensor, s.gather(1, k.pred_classes[:, None])[:, 0], k.pred_classes)
+            for b, s, k in zip(moved, scores, kept, strict=True)
         ]
 
 
 def _cast_features(module: RoIPool, arguments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Gives features the type of the boxes. In mixed precision torchvision does so on GPUs, but not on CPUs."""
+    """Casts the features to the boxes' type. In mixed precision, torchvision does that on GPUs but not on CPUs."""
     features, boxes = arguments
     return features.to(boxes.dtype), boxes
 
 
 def best_boxes(boxes: Tensor, scores: Tensor) -> Boxes:
-    """The box of the best class of each region: boxes (R, 4 K) or (R, 4), scores (R, K + 1) -> R boxes."""
+    """The box of each region's best class, without the background.
+
+    Args:
+        boxes: (R, 4 K) pixels, a box for each class; or (R, 4), one box for all classes.
+        scores: (R, K + 1) probabilities, the background's last.
+
+    Returns:
+        R boxes.
+    """
     per_class = boxes.unflatten(1, (-1, 4))
     if per_class.shape[1] == 1:
         return Boxes(per_class[:, 0])

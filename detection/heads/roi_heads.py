@@ -1,4 +1,4 @@
-"""RoI heads for C4 (stage 5 on each region) and for FPN and VGG (fully connected layers on each region).
+"""RoI heads for C4 (stage 5 runs on each region) and for FPN and VGG (fully connected layers run on each region).
 
 Shapes: R regions of all images together.
 """
@@ -25,8 +25,10 @@ from torch import Tensor, nn
 class ArchRes5ROIHeads(RegionHeads, Res5ROIHeads):
     """detectron2's Res5ROIHeads with stage 5 of the network that MODEL.BACKBONE.NAME names (ResNet, appendix A).
 
-    detectron2's own class builds a bottleneck whatever the backbone is. Here (R, C4, 14, 14) -> (R, C5, 7, 7) -> mean
-    (R, C5) -> class scores and box deltas.
+    detectron2's own class builds stage 5 of bottlenecks for every backbone.
+
+    Pooled regions (R, C4, 14, 14) -> stage 5 (R, C5, 7, 7) -> mean over the pixels (R, C5) -> class scores and box
+    deltas. C4 and C5 are the channels of stages 4 and 5.
     """
 
     @configurable
@@ -39,7 +41,7 @@ class ArchRes5ROIHeads(RegionHeads, Res5ROIHeads):
 
     @classmethod
     def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Module, int]:
-        """Stage 5, and the features that the predictor takes for each region."""
+        """Stage 5, and the number of features that the predictor takes for a region."""
         spec = spec_of_builder(cfg.MODEL.BACKBONE.NAME)
         stage = spec.build_region_stage(functools.partial(get_norm, cfg.MODEL.RESNETS.NORM))
         init_weights(stage)
@@ -51,7 +53,10 @@ class ArchRes5ROIHeads(RegionHeads, Res5ROIHeads):
 
 @ROI_HEADS_REGISTRY.register()
 class PooledROIHeads(RegionHeads, StandardROIHeads):
-    """detectron2's StandardROIHeads (boxes only): regions pooled from one map or a pyramid, then MODEL.ROI_BOX_HEAD."""
+    """detectron2's StandardROIHeads with residet's options; boxes only, no masks and keypoints.
+
+    Regions are pooled from one map or from a pyramid; then MODEL.ROI_BOX_HEAD runs on each region.
+    """
 
     @configurable
     def __init__(self, **kwargs):
@@ -63,7 +68,7 @@ class PooledROIHeads(RegionHeads, StandardROIHeads):
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """As detectron2's, but that the predictor has room for global context."""
+        """As in detectron2, but the predictor takes twice as many features with global context."""
         names, head = cfg.MODEL.ROI_HEADS.IN_FEATURES, cfg.MODEL.ROI_BOX_HEAD
         scales = tuple(1 / input_shape[name].stride for name in names)
         size = head.POOLER_RESOLUTION
@@ -85,7 +90,12 @@ class PooledROIHeads(RegionHeads, StandardROIHeads):
 
 @ROI_BOX_HEAD_REGISTRY.register()
 class VGGBoxHead(nn.Module):
-    """fc6 and fc7 of VGG, with their dropout, as Faster R-CNN has them: (R, 512, 7, 7) -> (R, 4096)."""
+    """The layers fc6 and fc7 of VGG with their dropout, as in Faster R-CNN: (R, 512, 7, 7) -> (R, 4096).
+
+    Args:
+        cfg: config whose MODEL.BACKBONE.NAME names the VGG network.
+        input_shape: channels, height and width of a pooled region.
+    """
 
     def __init__(self, cfg: CfgNode, input_shape: ShapeSpec):
         super().__init__()
@@ -94,7 +104,9 @@ class VGGBoxHead(nn.Module):
 
     @property
     def output_shape(self) -> ShapeSpec:
+        """Number of features of a region, as `channels`."""
         return ShapeSpec(channels=self.classifier[-3].out_features)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pooled regions (R, 512, 7, 7) -> features (R, 4096)."""
         return self.classifier(x.flatten(1))

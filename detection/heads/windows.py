@@ -7,9 +7,9 @@ from detectron2.structures import Boxes
 
 
 def scale_boxes(boxes: Boxes, factor: float) -> Boxes:
-    """The boxes, `factor` times as wide and high about their centres.
+    """Boxes with the same centres, `factor` times as wide and as high.
 
-    Parts beyond the image stay: RoI pooling gives zeros there.
+    The new boxes may extend beyond the image: RoI pooling gives zeros there.
     """
     centre, size = boxes.get_centers(), boxes.tensor[:, 2:] - boxes.tensor[:, :2]
     return Boxes(torch.cat([centre - size * factor / 2, centre + size * factor / 2], dim=1))

@@ -1,1 +1,1 @@
-"""Ways to run a trained detector on an image: plain, in tiles, at several scales."""
+"""Ways to test a trained detector: on the image as a whole, on copies of the image, in tiles, at several scales."""

@@ -1,4 +1,4 @@
-"""Multi-scale testing of ResNet's appendix B: a pyramid of images, of which each region takes the two best scales."""
+"""Multi-scale testing of ResNet's appendix B: each region is pooled at the two scales of the image that fit it best."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-# Area of a region, in pixels, that suits a network trained on crops of 224 (He et al., "Spatial Pyramid Pooling").
+# Best area of a region in pixels for a network trained on crops of 224 x 224 (He et al., "Spatial Pyramid Pooling").
 _BEST_AREA = 224**2
 
 
 class RegionScales(nn.Module):
-    """A Faster R-CNN whose regions are pooled at two adjacent scales; the features are joined by their maximum.
+    """A Faster R-CNN that pools each region at two adjacent scales and takes the maximum of their features.
 
-    Proposals come from one scale, `resize`.
+    The RPN proposes regions at one scale, `resize`.
 
     Args:
-        model: detectron2's GeneralizedRCNN with our RoI heads, in evaluation.
-        resize: of the image in which regions are proposed.
-        scales: short sides of the pyramid, in pixels.
-        elongation: the long side is at most so many short sides.
+        model: detectron2's GeneralizedRCNN with residet's RoI heads, in evaluation mode.
+        resize: resizes the image in which the RPN proposes regions.
+        scales: short sides of the pyramid's images, in pixels.
+        elongation: largest ratio of an image's long side to its short side. Longer images get a smaller short side.
     """
 
     def __init__(self, model: nn.Module, resize: T.Augmentation, scales: Sequence[int], elongation: float):
@@ -36,7 +36,11 @@ class RegionScales(nn.Module):
         self.elongation = elongation
 
     def forward(self, batch: list[dict]) -> list[dict]:
-        """As detectron2's models; images (3, H, W) have their original pixels."""
+        """Detections, in the input and output format of detectron2's models.
+
+        Args:
+            batch: dicts with `image`, (3, H, W) uint8 in its original size, and `height` and `width` of the output.
+        """
         return [self._detect(entry) for entry in batch]
 
     def _detect(self, entry: dict) -> dict:
@@ -56,32 +60,42 @@ class RegionScales(nn.Module):
             chosen = best_scales(boxes[0], factors)
             return torch.maximum(*(self._pool(boxes[0], scale, pyramid, (height, width)) for scale in chosen))
 
-        found = model.roi_heads.detect(proposals, pool, None)[0]
-        return {"instances": detector_postprocess(found, entry["height"], entry["width"])}
+        detections = model.roi_heads.detect(proposals, pool, None)[0]
+        return {"instances": detector_postprocess(detections, entry["height"], entry["width"])}
 
     def _pool(self, boxes: Boxes, chosen: Tensor, pyramid: list, size: tuple[int, int]) -> Tensor:
-        """Features (R, C) of each region at the scale that is chosen for it."""
+        """Features (R, C) of the regions, each pooled at one scale.
+
+        Args:
+            boxes: R regions, in pixels of the image in which the RPN proposed them.
+            chosen: (R,) index of each region's scale.
+            pyramid: the backbone's maps, and height and width of the image, at each scale.
+            size: height and width of the image in which the RPN proposed the regions.
+        """
         for i, (maps, (height, width)) in enumerate(pyramid):
-            mine = chosen == i
-            of_scale = boxes[mine].clone()
-            of_scale.scale(width / size[1], height / size[0])
-            part = self.model.roi_heads.region_features(maps, [of_scale], [(height, width)])
+            at_scale = chosen == i
+            scaled_boxes = boxes[at_scale].clone()
+            scaled_boxes.scale(width / size[1], height / size[0])
+            pooled = self.model.roi_heads.region_features(maps, [scaled_boxes], [(height, width)])
             if i == 0:
-                features = part.new_zeros(len(boxes), part.shape[1])
-            features[mine] = part
+                features = pooled.new_zeros(len(boxes), pooled.shape[1])
+            features[at_scale] = pooled
         return features
 
 
 def best_scales(boxes: Boxes, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each region the scale at which its area is closest to 224 x 224 pixels, and that one's better neighbour.
+    """The two adjacent scales that fit each region best: where its area is closest to 224 x 224 pixels.
 
     Args:
         boxes: R regions.
-        factors: of the scales, in order, against the pixels of `boxes`.
+        factors: (S,) pixels of each scale for one pixel of `boxes`, in ascending order.
+
+    Returns:
+        (R,) index of the best scale, and (R,) index of the better one of its two neighbours.
     """
-    off = (boxes.area()[:, None] * factors**2 - _BEST_AREA).abs()
-    first = off.argmin(dim=1)
+    errors = (boxes.area()[:, None] * factors**2 - _BEST_AREA).abs()  # (R, S)
+    first = errors.argmin(dim=1)
     below, above = (first - 1).clamp(min=0), (first + 1).clamp(max=len(factors) - 1)
-    off_below, off_above = (off.gather(1, i[:, None])[:, 0] for i in (below, above))
-    take_above = (below == first) | ((above != first) & (off_above < off_below))
+    error_below, error_above = (errors.gather(1, i[:, None])[:, 0] for i in (below, above))
+    take_above = (below == first) | ((above != first) & (error_above < error_below))
     return first, torch.where(take_above, above, below)
