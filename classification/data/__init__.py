@@ -1,1 +1,1 @@
-"""Labelled images: from data sets on disk to batches."""
+"""Reads labelled images from data sets on disk and makes batches of them."""

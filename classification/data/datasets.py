@@ -1,4 +1,4 @@
-"""Data sets by name: cfg.CLASSIFICATION.DATASET -> its images, split by split."""
+"""Opens data sets: the function with the name in CLASSIFICATION.DATASET gives the images of train or val."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ _opened: dict[tuple, LabelledImages | Shards] = {}
 
 
 def open_split(cfg: CfgNode, split: str) -> LabelledImages | Shards:
-    """The images of a split, with labels in the order of CLASSIFICATION.CLASSES where that is filled.
+    """The images of a split. Their labels are numbers in the order of CLASSIFICATION.CLASSES, if CLASSES is filled.
+
+    A second call with the same keys returns the same object.
+
+    Args:
+        cfg: the config.
+        split: `train` or `val`.
 
     Raises:
-        InputError: DATASET is unknown, or the data is not where DATA says, or not as it must be.
+        InputError: DATASET is unknown, DATA does not hold the data, or the data have another layout.
     """
     c = cfg.CLASSIFICATION
     if c.DATASET not in DATASETS:
@@ -40,10 +46,10 @@ def open_split(cfg: CfgNode, split: str) -> LabelledImages | Shards:
 
 
 def class_list(cfg: CfgNode) -> tuple[str, ...]:
-    """The names in CLASS_LIST; empty where it is not given.
+    """The names of classes in the file CLASS_LIST; empty if CLASS_LIST is empty.
 
     Raises:
-        InputError: there is no such file, it is empty, or a name comes twice.
+        InputError: the file cannot be read, the file is empty, or a name comes twice.
     """
     path = cfg.CLASSIFICATION.CLASS_LIST
     if not path:
@@ -59,10 +65,14 @@ def class_list(cfg: CfgNode) -> tuple[str, ...]:
 
 
 def class_names(cfg: CfgNode, *, eval_only: bool = False) -> tuple[str, ...]:
-    """Names of the classes: those of val, and the same in train, which evaluation alone does not need.
+    """Names of the classes of the data, in the order of the labels.
+
+    Args:
+        cfg: the config.
+        eval_only: only val is opened. Otherwise train and val must have the same classes.
 
     Raises:
-        InputError: train and val have different classes, and no CLASS_LIST says which count.
+        InputError: train and val have different classes, and no CLASS_LIST names the classes to use.
     """
     splits = ("val",) if eval_only else ("val", "train")
     classes = {split: open_split(cfg, split).classes for split in splits}
@@ -70,13 +80,13 @@ def class_names(cfg: CfgNode, *, eval_only: bool = False) -> tuple[str, ...]:
     if train != val and not class_list(cfg):
         raise InputError(
             f"--data: classes of {cfg.CLASSIFICATION.DATA} differ: only in train {sorted(set(train) - set(val))}, "
-            f"only in val {sorted(set(val) - set(train))}"
+            f"only in val {sorted(set(val) - set(train))}; name the classes to use in CLASSIFICATION.CLASS_LIST"
         )
     return train
 
 
 def split_folder(root: str, split: str) -> Path:
-    """The folder of a split: `train`, or `val` (`test` where there is no `val`).
+    """The folder of a split: root/train, or root/val (root/test if there is no root/val).
 
     Raises:
         InputError: there is no such folder.
@@ -86,24 +96,26 @@ def split_folder(root: str, split: str) -> Path:
     for name in ("val", "test") if split == "val" else (split,):
         if (Path(root) / name).is_dir():
             return Path(root) / name
-    raise InputError(f"--data: {root} has no folder {split}/; it must hold train/CLASS/*.jpg and val/CLASS/*.jpg")
+    raise InputError(f"--data: {root} has no folder {split}/; put the images in train/CLASS/ and val/CLASS/")
 
 
 @DATASETS.register()
 def folder(cfg: CfgNode, split: str) -> LabelledImages:
-    """DATA/train/CLASS/* and DATA/val/CLASS/* (or test/): ImageNet-1K, its 5K and 22K, and anyone's own images."""
-    return FileImages.of_folder(split_folder(cfg.CLASSIFICATION.DATA, split), _known_classes(cfg))
+    """Images in DATA/train/CLASS/ and DATA/val/CLASS/ (or test/): ImageNet-1K, 5K and 22K, and your own images."""
+    return FileImages.of_folder(split_folder(cfg.CLASSIFICATION.DATA, split), _wanted_classes(cfg))
 
 
-def _known_classes(cfg: CfgNode) -> tuple[str, ...] | None:
+def _wanted_classes(cfg: CfgNode) -> tuple[str, ...] | None:
+    """The classes to read, in order; None for every class that the folder holds."""
     return tuple(cfg.CLASSIFICATION.CLASSES) or class_list(cfg) or None
 
 
 @DATASETS.register()
 def imagenet(cfg: CfgNode, split: str) -> LabelledImages:
-    """ImageNet-1K from the archives of ILSVRC 2012 in DATA, which torchvision unpacks there the first time.
+    """ImageNet-1K from the archives of ILSVRC 2012 in DATA. torchvision unpacks the archives in DATA the first time.
 
-    ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar. Classes are WordNet ids.
+    The archives are ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar. The names of the
+    classes are WordNet ids.
     """
     images = _torchvision(cfg, torchvision.datasets.ImageNet, split=split)
     return FileImages(images, images.wnids)
@@ -111,13 +123,13 @@ def imagenet(cfg: CfgNode, split: str) -> LabelledImages:
 
 @DATASETS.register()
 def cifar10(cfg: CfgNode, split: str) -> LabelledImages:
-    """CIFAR-10 as its authors publish it (cifar-10-batches-py)."""
+    """CIFAR-10 in its authors' format for Python: DATA/cifar-10-batches-py/."""
     return _cifar(cfg, torchvision.datasets.CIFAR10, split)
 
 
 @DATASETS.register()
 def cifar100(cfg: CfgNode, split: str) -> LabelledImages:
-    """CIFAR-100 as its authors publish it (cifar-100-python)."""
+    """CIFAR-100 in its authors' format for Python: DATA/cifar-100-python/."""
     return _cifar(cfg, torchvision.datasets.CIFAR100, split)
 
 
@@ -128,17 +140,18 @@ def _cifar(cfg: CfgNode, reader: type, split: str) -> LabelledImages:
 
 @DATASETS.register()
 def svhn(cfg: CfgNode, split: str) -> LabelledImages:
-    """SVHN's cropped digits: trained on `train` and `extra` (about 600,000, as Wide ResNet did), tested on `test`."""
-    parts = [
-        _torchvision(cfg, torchvision.datasets.SVHN, split=part, download=cfg.CLASSIFICATION.DOWNLOAD)
-        for part in (("train", "extra") if split == "train" else ("test",))
+    """SVHN's cropped digits: train is `train` and `extra` (604,388 images, as for Wide ResNet), val is `test`."""
+    readers = [
+        _torchvision(cfg, torchvision.datasets.SVHN, split=name, download=cfg.CLASSIFICATION.DOWNLOAD)
+        for name in (("train", "extra") if split == "train" else ("test",))
     ]
-    labels = np.concatenate([part.labels for part in parts])
-    return ArrayImages(np.concatenate([part.data for part in parts]), labels, [str(digit) for digit in range(10)])
+    images = np.concatenate([reader.data for reader in readers])
+    labels = np.concatenate([reader.labels for reader in readers])
+    return ArrayImages(images, labels, [str(digit) for digit in range(10)])
 
 
 def _torchvision(cfg: CfgNode, reader: type, **options):
-    """Opens one of torchvision's data sets, in the main process first: it may unpack or fetch files."""
+    """Opens one of torchvision's data sets, in the main process first, which may unpack or download files."""
 
     def read():
         return reader(cfg.CLASSIFICATION.DATA, **options)
@@ -154,7 +167,7 @@ def _torchvision(cfg: CfgNode, reader: type, **options):
 
 @DATASETS.register()
 def webdataset(cfg: CfgNode, split: str) -> Shards:
-    """WebDataset shards, CLASSIFICATION.SHARDS: tar files of KEY.jpg (or .jpeg, .png, .webp) and KEY.cls."""
+    """WebDataset shards (CLASSIFICATION.SHARDS): tar files with KEY.jpg (or .jpeg, .png, .webp) and KEY.cls."""
     shards = cfg.CLASSIFICATION.SHARDS
     pattern, images = (shards.TRAIN, shards.TRAIN_IMAGES) if split == "train" else (shards.VAL, shards.VAL_IMAGES)
     if not pattern:
@@ -163,5 +176,7 @@ def webdataset(cfg: CfgNode, split: str) -> Shards:
         )
     classes = class_list(cfg)
     if not classes:
-        raise InputError("CLASSIFICATION.CLASS_LIST: shards hold numbers; name the file with the names of the classes")
+        raise InputError(
+            "CLASSIFICATION.CLASS_LIST: shards hold classes as numbers; give a text file with the names of the classes"
+        )
     return Shards(cfg.CLASSIFICATION.DATA, pattern, images, classes)

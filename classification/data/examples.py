@@ -1,7 +1,7 @@
-"""Labelled images -> examples {"image": (3, S, S) uint8 RGB, or float once normalised; "label": int}.
+"""Makes examples of labelled images: {"image": (3, S, S) uint8 RGB, or float if normalised; "label": int}.
 
-Every training example has random numbers of its own, drawn from its place in the run, so that a resumed run sees what
-the first would have seen, whatever the workers do.
+The random numbers of a training example depend only on the seed and on the example's position in the run. A resumed run
+therefore sees the same examples as a run that was never stopped, with any number of workers.
 """
 
 from __future__ import annotations
@@ -21,27 +21,40 @@ log = logging.getLogger("residet")
 
 
 class Example:
-    """(image, label) -> what a loader collates.
+    """Makes an example of an image and its label.
 
     Args:
-        transform: of `classification.data.transforms`.
+        transform: the preprocessing of the image, made by `classification.data.transforms`.
     """
 
     def __init__(self, transform: Callable[[Tensor], Tensor]):
         self.transform = transform
 
     def __call__(self, image: Tensor, label: int, seeds: Sequence[int] | None = None) -> dict:
+        """Makes {"image": transformed image, "label": label}.
+
+        Args:
+            image: (3, H, W) uint8 RGB.
+            label: the class.
+            seeds: numbers from which the random numbers of the transform follow; None leaves them to the process.
+        """
         with seeded(seeds) if seeds else contextlib.nullcontext():
             return {"image": self.transform(image), "label": label}
 
 
 class TrainingImages(Dataset):
-    """Examples by (position in the run, index of the image); bad images are passed over and named.
+    """The training examples. The key of an example is (position in the run, index of the image).
+
+    If an image cannot be decoded, the next image takes its place. Each example has the key "bad": a list with a message
+    for each image that was skipped.
 
     Args:
-        images: of the training split.
-        example: makes an example of one.
-        seed: of the augmentation.
+        images: the images of the training split.
+        example: makes an example of an image.
+        seed: seed of the augmentation.
+
+    Raises:
+        InputError: `IN_A_ROW` images in a row cannot be decoded.
     """
 
     def __init__(self, images: LabelledImages, example: Example, seed: int):
@@ -59,11 +72,16 @@ class TrainingImages(Dataset):
                 bad.append(str(e))
                 continue
             return self.example(image, label, (self.seed, position)) | {"bad": bad}
-        raise InputError(f"{len(bad)} images in a row cannot be decoded, the last: {bad[-1]}; see them all with --scan")
+        raise InputError(f"{len(bad)} images in a row cannot be decoded, the last: {bad[-1]}; --scan lists all")
 
 
 class ValImages(Dataset):
-    """Examples by index."""
+    """The examples of val, by the index of the image. An image that cannot be decoded raises BadImage.
+
+    Args:
+        images: the images of the val split.
+        example: makes an example of an image.
+    """
 
     def __init__(self, images: LabelledImages, example: Example):
         self.images = images
@@ -77,14 +95,14 @@ class ValImages(Dataset):
 
 
 class GoodImages:
-    """A training loader's batches, without the names of the bad images, which are logged and counted.
+    """The batches of a training loader. Takes the messages on bad images out, logs each once, and counts them.
 
     Args:
-        loader: of examples with "bad".
-        limit: more bad images than these end the run.
+        loader: batches with the key "bad", as `collate` makes them.
+        limit: the largest number of bad images with which the run goes on.
 
     Raises:
-        InputError: there were more than `limit`.
+        InputError: more than `limit` images cannot be decoded.
     """
 
     def __init__(self, loader: DataLoader, limit: int):
@@ -100,13 +118,13 @@ class GoodImages:
                     log.warning("skipped, %d so far: %s", len(seen), problem)
             if len(seen) > self.limit:
                 raise InputError(
-                    f"{len(seen)} images cannot be decoded, more than CLASSIFICATION.MAX_BAD_IMAGES {self.limit}; the "
-                    f"last: {sorted(seen)[-1]}; see them all with --scan"
+                    f"{len(seen)} images cannot be decoded, more than CLASSIFICATION.MAX_BAD_IMAGES {self.limit}, for "
+                    f"example: {sorted(seen)[-1]}; --scan lists all"
                 )
             yield batch
 
 
 def collate(examples: list[dict]) -> dict:
-    """A batch of training examples; the names of bad images side by side."""
+    """Makes a batch of training examples. "bad" becomes one list of messages."""
     bad = [problem for example in examples for problem in example.pop("bad")]
     return default_collate(examples) | {"bad": bad}

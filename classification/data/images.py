@@ -1,4 +1,4 @@
-"""Labelled images one by one: from files, or from the arrays that torchvision's readers hold."""
+"""Loads labelled images one by one, from files or from the arrays of torchvision's readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-# So many images that cannot be decoded, one after the other, are no accident.
+# Number of images in a row that cannot be decoded, from which on the data as a whole must be at fault.
 IN_A_ROW = 10
 
 
@@ -27,8 +27,10 @@ class BadImage(InputError):
 
 
 class LabelledImages(ABC):
-    """Attributes:
-    classes: their names, in the order of the labels.
+    """The images of a split, by index, with their labels.
+
+    Attributes:
+        classes: names of the classes. A label is an index of this tuple.
     """
 
     classes: tuple[str, ...]
@@ -38,43 +40,44 @@ class LabelledImages(ABC):
 
     @abstractmethod
     def load(self, index: int) -> tuple[Tensor, int]:
-        """An image, (3, H, W) uint8 RGB, and its label.
+        """The image number `index`, (3, H, W) uint8 RGB, and its label.
 
         Raises:
-            BadImage: it cannot be decoded.
+            BadImage: the image cannot be decoded.
         """
 
     @abstractmethod
     def labels(self) -> list[int]:
-        """The labels of all images."""
+        """The labels of all images, in order."""
 
 
 def decode(data: bytes, name: str) -> Tensor:
-    """A file's bytes -> (3, H, W) uint8 RGB. JPEG by torchvision, which is faster, everything else by PIL.
+    """Decodes an image file to (3, H, W) uint8 RGB: JPEG by torchvision, which is faster, other formats by PIL.
+
+    Args:
+        data: the content of the file.
+        name: the file, for messages.
 
     Raises:
-        BadImage: they are damaged, no image, or an image of absurd size.
+        BadImage: the file is damaged or is no image, or the image is absurdly large.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:  # reads the header only, and refuses absurd sizes
+        with Image.open(io.BytesIO(data)) as image:  # open() reads the header only, and refuses absurd sizes
             if image.format == "JPEG":
                 return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
             return pil_to_tensor(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         unknown = isinstance(e, UnidentifiedImageError)
-        reason = "no known kind of image" if unknown else " ".join(str(e).split(", ")[-1].split())
+        reason = "no known image format" if unknown else " ".join(str(e).split(", ")[-1].split())
         raise BadImage(f"{name}: cannot be decoded as an image ({reason}); remove or replace it") from e
 
 
 class FileImages(LabelledImages):
-    """Files with labels, as torchvision's ImageFolder lists them.
+    """Images in files, as torchvision's ImageFolder lists them.
 
     Args:
-        folder: where they are.
-        classes: which, in which order; as `folder` has them where None. Not each must have images.
-
-    Raises:
-        InputError: a class folder holds no image, or a class of `classes` is no folder at all.
+        folder: torchvision's list of the files and their labels.
+        classes: names of the classes, in the order of the labels.
     """
 
     def __init__(self, folder: ImageFolder, classes: Sequence[str]):
@@ -84,12 +87,22 @@ class FileImages(LabelledImages):
 
     @classmethod
     def of_folder(cls, folder: Path, classes: Sequence[str] | None = None) -> FileImages:
-        """The images in `folder`/CLASS/."""
+        """The images in `folder`/CLASS/.
+
+        Args:
+            folder: the folder of a split.
+            classes: names of the classes to read, in the order of the labels; some may have no folder or no image.
+                None reads every class folder in alphabetical order; each must hold an image.
+
+        Raises:
+            InputError: with `classes` None, a class folder holds no image, or there is no class folder; otherwise, none
+                of `classes` is a folder.
+        """
         try:
-            found = ImageFolder(folder) if classes is None else _ListedFolder(folder, classes)
+            files = ImageFolder(folder) if classes is None else _ListedFolder(folder, classes)
         except FileNotFoundError as e:
-            raise InputError(f"{folder}: {e}; it must hold CLASS/*.jpg") from e
-        return cls(found, found.classes)
+            raise InputError(f"{folder}: {e}; the folder must hold CLASS/*.jpg") from e
+        return cls(files, files.classes)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -107,6 +120,8 @@ class FileImages(LabelledImages):
 
 
 class _ListedFolder(ImageFolder):
+    """An ImageFolder with the classes of a list, in the list's order."""
+
     def __init__(self, folder: Path, classes: Sequence[str]):
         self._listed = list(classes)
         super().__init__(folder, allow_empty=True)
@@ -119,12 +134,12 @@ class _ListedFolder(ImageFolder):
 
 
 class ArrayImages(LabelledImages):
-    """Images that torchvision's readers hold in memory.
+    """Images in memory, such as torchvision's readers of CIFAR and SVHN hold.
 
     Args:
-        images: (N, H, W, 3) or (N, 3, H, W) uint8.
-        labels: N numbers.
-        classes: names.
+        images: (N, H, W, 3) or (N, 3, H, W) uint8 RGB.
+        labels: N labels.
+        classes: names of the classes, in the order of the labels.
     """
 
     def __init__(self, images: np.ndarray, labels: Sequence[int], classes: Sequence[str]):

@@ -1,4 +1,4 @@
-"""cfg -> loaders of batches {"image": (N, 3, S, S) uint8 RGB, or float once normalised; "label": (N,) int64}."""
+"""Builds loaders of batches {"image": (N, 3, S, S) uint8 RGB, or float if normalised; "label": (N,) int64}."""
 
 from __future__ import annotations
 
@@ -24,33 +24,42 @@ from detectron2.utils import comm
 from torch import Tensor
 
 _NORMALISATION = "normalisation.pth"
-_FIT_AT_MOST = 100_000  # images that a normalisation is fitted on
+_FIT_AT_MOST = 100_000  # largest number of images that a normalisation is fitted on
 
 
 def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> GoodImages:
-    """Endless, shuffled, from iteration `start_iter` on; each process draws its share of SOLVER.IMS_PER_BATCH."""
-    parts = cfg.SOLVER.ACCUMULATE
-    batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // parts
+    """Endless, shuffled micro-batches of one process.
+
+    A micro-batch has SOLVER.IMS_PER_BATCH / processes / SOLVER.ACCUMULATE images.
+
+    Args:
+        cfg: the config.
+        start_iter: the first iteration of the run to make batches for.
+    """
+    micro_batches = cfg.SOLVER.ACCUMULATE
+    batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // micro_batches
     images, fitted = open_split(cfg, "train"), read_normalisation(cfg)
     options = loader_options(cfg) | {"collate_fn": collate}
     if isinstance(images, Shards):
         example = Example(train_transform(cfg, fitted))
-        data = TrainingShards(images, example, cfg.SEED, start_iter * parts, batch)
+        data = TrainingShards(images, example, cfg.SEED, start_iter * micro_batches, batch)
         loader = Loader(data, batch, drop_last=True, **options)
     else:
         images, fitted = _whitened(images, fitted, cfg.CLASSIFICATION.RESIZE)
         data = TrainingImages(images, Example(train_transform(cfg, fitted)), cfg.SEED)
-        sampler = PositionSampler(TrainingSampler(len(images), seed=cfg.SEED), start_iter * parts * batch)
+        sampler = PositionSampler(TrainingSampler(len(images), seed=cfg.SEED), start_iter * micro_batches * batch)
         loader = Loader(data, batch, sampler=sampler, drop_last=True, **options)
     return GoodImages(loader, cfg.CLASSIFICATION.MAX_BAD_IMAGES)
 
 
 def build_val_loader(cfg: CfgNode, fitted: normalise.FittedNormalisation | None = None) -> Loader | SizedLoader:
-    """Every image of val once, split over the processes; one by one for the "dense" test, whose images differ in size.
+    """Batches in which every image of val comes once. Each process gets a share.
+
+    The "dense" test has batches of one image, since the images differ in size.
 
     Args:
-        cfg: with the keys.
-        fitted: the normalisation, where it is no mean and standard deviation.
+        cfg: the config.
+        fitted: the normalisation that was fitted on the training set; None for mean and standard deviation.
     """
     images = open_split(cfg, "val")
     batch = 1 if cfg.CLASSIFICATION.TEST.VIEWS == "dense" else cfg.SOLVER.IMS_PER_BATCH
@@ -64,7 +73,12 @@ def build_val_loader(cfg: CfgNode, fitted: normalise.FittedNormalisation | None 
 
 
 class SizedLoader:
-    """Batches with a number of them, about, for a progress bar."""
+    """Batches with a length, for a progress bar.
+
+    Args:
+        batches: an iterable without a length.
+        length: number of batches; an estimate is enough.
+    """
 
     def __init__(self, batches, length: int):
         self.batches = batches
@@ -78,19 +92,27 @@ class SizedLoader:
 
 
 def _whitened(images: LabelledImages, fitted: normalise.FittedNormalisation | None, size: int):
-    """The images, and what is left to do on each: whitening is a large product, done once and in batches."""
+    """Whitens the images at once if `fitted` is a whitening, which costs too much to do for every example.
+
+    Returns:
+        the images, and the normalisation that is still to be done on each example.
+    """
     if isinstance(fitted, normalise.Whitening):
         return normalise.WhitenedImages(images, fitted, size), None
     return images, fitted
 
 
 def resolve_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
-    """Leaves the fitted normalisation of the run in OUTPUT_DIR: the checkpoint's, else one fitted on the training set.
+    """Writes the fitted normalisation of the run to OUTPUT_DIR; writes nothing for mean and standard deviation.
 
-    Weights decide on CLASSIFICATION.NORMALISE too: their network was trained on no other pixels.
+    Sets CLASSIFICATION.NORMALISE to the weights' kind of normalisation, since their network has seen no other pixels.
+
+    Args:
+        cfg: the config.
+        weights: the weights that the run starts from, with their normalisation; None fits one on the training set.
 
     Raises:
-        InputError: the normalisation cannot be fitted on this data, or was fitted on images of another size.
+        InputError: the normalisation cannot be fitted on the data, or was fitted on images of another size.
     """
     c = cfg.CLASSIFICATION
     if weights:
@@ -100,7 +122,9 @@ def resolve_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
     if comm.is_main_process():
         fitted = normalise.from_state(weights.normalisation, weights.path) if weights else _fit(cfg)
         if isinstance(fitted, normalise.Whitening) and len(fitted.mean) != 3 * c.RESIZE**2:
-            raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is not the size of the images that zca was fitted on")
+            raise InputError(
+                f"CLASSIFICATION.RESIZE: {c.RESIZE} is not the size of the images that zca was fitted on; use that size"
+            )
         save_checkpoint(fitted.state(), Path(cfg.OUTPUT_DIR) / _NORMALISATION)
     comm.synchronize()
 
@@ -109,8 +133,8 @@ def _fit(cfg: CfgNode) -> normalise.FittedNormalisation:
     images, example = open_split(cfg, "train"), Example(centre_transform(cfg))
     if isinstance(images, Shards):
         transform = centre_transform(cfg)
-        good = (transform(image)[None] for image, _ in itertools.islice(images.good(), _FIT_AT_MOST))
-        return normalise.fit(cfg.CLASSIFICATION.NORMALISE, progress(good, desc="fit", leave=False))
+        single = (transform(image)[None] for image, _ in itertools.islice(images.good(), _FIT_AT_MOST))
+        return normalise.fit(cfg.CLASSIFICATION.NORMALISE, progress(single, desc="fit", leave=False))
     every = -(-len(images) // _FIT_AT_MOST)
     sampler = [(0, i) for i in range(0, len(images), every)]
     data = TrainingImages(images, example, cfg.SEED)
@@ -120,7 +144,7 @@ def _fit(cfg: CfgNode) -> normalise.FittedNormalisation:
 
 
 def read_normalisation(cfg: CfgNode) -> normalise.FittedNormalisation | None:
-    """The fitted normalisation in OUTPUT_DIR, None for mean and standard deviation."""
+    """Reads the fitted normalisation of the run from OUTPUT_DIR; None for mean and standard deviation."""
     if cfg.CLASSIFICATION.NORMALISE == "mean_std":
         return None
     path = Path(cfg.OUTPUT_DIR) / _NORMALISATION

@@ -1,6 +1,6 @@
-"""Normalisation that is fitted on the training set: the mean image, and whitening.
+"""Normalisations that are fitted on the training set: subtracting the mean image ("pixel_mean"), and whitening ("zca").
 
-Mean and standard deviation of each channel, the third kind, are MODEL.PIXEL_MEAN and PIXEL_STD, and the model's.
+The third kind, "mean_std", is not fitted: the model itself applies MODEL.PIXEL_MEAN and PIXEL_STD to each channel.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 log = logging.getLogger("residet")
 
 KINDS = ("mean_std", "pixel_mean", "zca")
-_LARGEST_ZCA = 64  # px; beyond that the matrix has more than 150 million entries
+_LARGEST_ZCA = 64  # side in pixels; the matrix of larger images has more than 150 million entries
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class PixelMean:
     """Subtracts the training set's mean image (ResNet, sections 3.4 and 4.2).
 
     Attributes:
-        mean: (3, S, S).
+        mean: the mean image, (3, S, S), in 0 to 255.
     """
 
     mean: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(..., 3, H, W) in 0 to 255 -> float; the mean image is resized where H and W are not S."""
+        """(..., 3, H, W) in 0 to 255 -> float. If H and W are not S, the mean image is resized to H x W."""
         size = images.shape[-2:]
         mean = self.mean
         if mean.shape[-2:] != size:
@@ -43,11 +43,12 @@ class PixelMean:
         return images - mean
 
     def state(self) -> dict:
+        """What a checkpoint holds, for `from_state`."""
         return {"kind": "pixel_mean", "mean": self.mean}
 
     @classmethod
     def fit(cls, batches: Iterable[Tensor]) -> PixelMean:
-        """From batches of (N, 3, S, S)."""
+        """Fits the mean image on batches of (N, 3, S, S) images in 0 to 255."""
         total, count = 0, 0
         for batch in batches:
             total = total + batch.double().sum(0)
@@ -59,22 +60,22 @@ class PixelMean:
 class Whitening:
     """Global contrast normalisation and ZCA whitening, as pylearn2 whitened CIFAR for Wide ResNet (section 3).
 
-    Each image loses its mean and is scaled to norm `SCALE`; then the principal components get equal variance, those
-    weaker than `FILTER` less so.
+    First, each image loses its own mean and is scaled to the norm `SCALE`. Then the principal components of the
+    training images get equal variance, except that components with a variance near or below `FILTER` stay weaker.
 
     Attributes:
-        mean: (D,) of the contrast-normalised training images, D = 3 x S x S.
-        matrix: (D, D).
+        mean: mean of the contrast-normalised training images, (D,), with D = 3 x S x S.
+        matrix: the whitening matrix, (D, D).
     """
 
-    SCALE = 55.0
-    FILTER = 0.1
+    SCALE = 55.0  # norm of an image after contrast normalisation
+    FILTER = 0.1  # added to the variance of each principal component
 
     mean: Tensor
     matrix: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(..., 3, S, S) -> the same, float."""
+        """(..., 3, S, S) in 0 to 255 -> whitened images of the same shape, float."""
         return ((self._contrast(images) - self.mean) @ self.matrix).view(images.shape)
 
     @classmethod
@@ -85,11 +86,12 @@ class Whitening:
         return cls.SCALE * flat / torch.where(norm < 1e-8, 1.0, norm)
 
     def state(self) -> dict:
+        """What a checkpoint holds, for `from_state`."""
         return {"kind": "zca", "mean": self.mean, "matrix": self.matrix}
 
     @classmethod
     def fit(cls, batches: Iterable[Tensor]) -> Whitening:
-        """From batches of (N, 3, S, S).
+        """Fits mean and matrix on batches of (N, 3, S, S) images in 0 to 255.
 
         Raises:
             InputError: the images are too large to whiten.
@@ -109,7 +111,13 @@ class Whitening:
 
 
 class WhitenedImages(ArrayImages):
-    """Whitened images, (3, size, size) float, held in memory."""
+    """Whitened images in memory, each (3, size, size) float.
+
+    Args:
+        images: the images, uint8. `load` may raise BadImage.
+        whitening: whitens the images.
+        size: side to which the images are resized before, in pixels.
+    """
 
     def __init__(self, images: LabelledImages, whitening: Whitening, size: int):
         self.classes = images.classes
@@ -125,19 +133,33 @@ _CLASSES = {"pixel_mean": PixelMean, "zca": Whitening}
 
 
 def fit(kind: str, batches: Iterable[Tensor]) -> FittedNormalisation:
-    """Fits `kind`, "pixel_mean" or "zca"."""
+    """Fits a normalisation.
+
+    Args:
+        kind: "pixel_mean" or "zca".
+        batches: (N, 3, S, S) images in 0 to 255.
+
+    Raises:
+        InputError: the images are too large for zca.
+    """
     return _CLASSES[kind].fit(batches)
 
 
 def from_state(state: Mapping, source: str) -> FittedNormalisation:
-    """From what a checkpoint holds.
+    """Makes a normalisation from what a checkpoint holds.
+
+    Args:
+        state: what `state()` of a normalisation returned.
+        source: the checkpoint, for messages.
 
     Raises:
-        InputError: it is none of ours.
+        InputError: `state` is of no known kind, or lacks a tensor.
     """
     kind = state.get("kind") if isinstance(state, Mapping) else None
     tensors = {k: v for k, v in state.items() if k != "kind"} if kind in _CLASSES else {}
-    wanted = {"pixel_mean": {"mean": 3}, "zca": {"mean": 1, "matrix": 2}}.get(kind)
-    if wanted is None or {k: v.ndim for k, v in tensors.items() if isinstance(v, Tensor)} != wanted:
-        raise InputError(f"{source}: its normalisation is none that is known here")
+    dimensions = {"pixel_mean": {"mean": 3}, "zca": {"mean": 1, "matrix": 2}}.get(kind)
+    if dimensions is None or {k: v.ndim for k, v in tensors.items() if isinstance(v, Tensor)} != dimensions:
+        raise InputError(
+            f"{source}: its normalisation is none that is known here (pixel_mean, zca); use another checkpoint"
+        )
     return _CLASSES[kind](**tensors)

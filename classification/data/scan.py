@@ -1,4 +1,4 @@
-"""Finds the images of a data set that cannot be decoded, before a run does."""
+"""Finds the images of a data set that cannot be decoded, before a run meets them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("residet")
 
 
 class _Problems(Dataset):
-    """For each image its label, and what is wrong with it or nothing."""
+    """For each image (label, ""), or (None, message) if the image cannot be decoded."""
 
     def __init__(self, images: LabelledImages):
         self.images = images
@@ -36,36 +36,40 @@ class _Problems(Dataset):
 
 
 def scan(cfg: CfgNode) -> list[str]:
-    """Decodes every image of train and val. Logs a count of each split and every bad image.
+    """Decodes every image of train and val. Logs the counts of each split, and every image that cannot be decoded.
 
     Returns:
-        what is wrong, a line an image; also in OUTPUT_DIR/bad_images.txt.
+        a message for each image that cannot be decoded. OUTPUT_DIR/bad_images.txt gets the same messages, one a line.
     """
-    problems = []
+    all_problems = []
     for split in ("train", "val"):
         images = open_split(cfg, split)
-        found, labels = _scan_shards(images, split) if isinstance(images, Shards) else _scan_images(cfg, images, split)
-        for line in found:
-            log.info("%s", line)
+        if isinstance(images, Shards):
+            problems, labels = _scan_shards(images, split)
+        else:
+            problems, labels = _scan_images(cfg, images, split)
+        for problem in problems:
+            log.info("%s", problem)
         fewest, most = min(labels.values(), default=0), max(labels.values(), default=0)
         log.info(
             "%s: %d images good, %d bad; %d of %d classes, %d to %d images each",
             split,
             labels.total(),
-            len(found),
+            len(problems),
             len(labels),
             len(images.classes),
             fewest,
             most,
         )
-        problems += found
+        all_problems += problems
     output = Path(cfg.OUTPUT_DIR)
     output.mkdir(parents=True, exist_ok=True)
-    write_text("".join(f"{line}\n" for line in problems), output / "bad_images.txt")
-    return problems
+    write_text("".join(f"{line}\n" for line in all_problems), output / "bad_images.txt")
+    return all_problems
 
 
 def _scan_images(cfg: CfgNode, images: LabelledImages, split: str) -> tuple[list[str], Counter]:
+    """Messages on the images that cannot be decoded, and how many images of each label can."""
     workers = cfg.DATALOADER.NUM_WORKERS
     loader = DataLoader(_Problems(images), 64, num_workers=workers, collate_fn=list)
     results = [result for batch in progress(loader, desc=f"scan {split}") for result in batch]

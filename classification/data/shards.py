@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files of images, local or in object storage, read from front to back."""
+"""Reads WebDataset shards: tar files of labelled images, on the disk or in object storage, from front to back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from webdataset.gopen import Pipe, gopen_schemes
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _SCHEME = re.compile(r"([a-z0-9]+):")
-_BUFFER = 1000  # images among which the stream of a worker is shuffled
+_BUFFER = 1000  # number of images that a worker holds and draws the next image from
 
 
 def _open_s3(url: str, mode: str = "rb", bufsize: int = 8192) -> Pipe:
@@ -36,13 +36,14 @@ class Shards:
     """The shards of one split.
 
     Args:
-        root: folder or URL in front of `pattern`.
-        pattern: name of the shards, with braces: train-{000000..000146}.tar.
-        images: how many they hold; 0 to count, if they are files.
+        root: folder or URL of the shards. A name in `pattern` that is a URL itself stands alone.
+        pattern: names of the shards, with braces: train-{000000..000146}.tar.
+        images: number of images in all shards; 0 counts the images, if the shards are files.
         classes: names of the classes 0, 1, …
 
     Raises:
-        InputError: a shard does not exist, is no tar file or not of a kind that is read, or their images are not known.
+        InputError: a shard does not exist, is no tar file, or has a URL that cannot be read; or `images` is 0 and the
+            shards are not files.
     """
 
     def __init__(self, root: str, pattern: str, images: int, classes: tuple[str, ...]):
@@ -56,47 +57,58 @@ class Shards:
             scheme = _SCHEME.match(url)
             # `pipe:` runs a command, and a config may come from anyone.
             if scheme and (scheme[1] == "pipe" or scheme[1] not in (*gopen_schemes, "file")):
-                known = ", ".join(sorted(set(gopen_schemes) - {"pipe", "__default__"}))
-                raise InputError(f"CLASSIFICATION.SHARDS: {url}: shards are files or URLs of {known}")
+                schemes = ", ".join(sorted(set(gopen_schemes) - {"pipe", "__default__"}))
+                raise InputError(f"CLASSIFICATION.SHARDS: {url}: shards are files or URLs of {schemes}")
             if not scheme and not Path(url).is_file():
                 raise InputError(f"CLASSIFICATION.SHARDS: {url}: no such file")
         self._images = images or self._count()
 
     def _count(self) -> int:
         if any(_SCHEME.match(url) for url in self.urls):
-            raise InputError("CLASSIFICATION.SHARDS: say how many images they hold, TRAIN_IMAGES and VAL_IMAGES")
+            raise InputError(
+                "CLASSIFICATION.SHARDS: give the number of images in the shards, TRAIN_IMAGES and VAL_IMAGES"
+            )
         try:
             return sum(map(_count_in, self.urls))
         except (tarfile.TarError, OSError) as e:
-            raise InputError(f"CLASSIFICATION.SHARDS: {e}; is each a tar file, and whole?") from e
+            raise InputError(f"CLASSIFICATION.SHARDS: {e}; check the shards: is each a tar file, and complete?") from e
 
     def __len__(self) -> int:
         return self._images
 
     def read(self, urls: Iterable[str]) -> Iterator[dict]:
-        """webdataset's samples: {"__url__", "__key__", "jpg": bytes, "cls": bytes}."""
+        """The samples of the shards at `urls`, in order, as webdataset gives them.
+
+        Yields:
+            {"__url__": shard, "__key__": name of the sample, "jpg": bytes, "cls": bytes}.
+
+        Raises:
+            InputError: a shard cannot be read.
+        """
         try:
             yield from webdataset.tarfile_samples({"url": url} for url in urls)
         except (tarfile.TarError, OSError, ValueError) as e:
             raise InputError(f"CLASSIFICATION.SHARDS: cannot be read ({' '.join(str(e).split())})") from e
 
     def good(self) -> Iterator[tuple[Tensor, int]]:
-        """All images that can be decoded, with their labels, in order."""
+        """Yields every image that can be decoded, (3, H, W) uint8 RGB, with its label, in order."""
         for sample in self.read(self.urls):
             with contextlib.suppress(BadImage):
                 yield self.decode(sample)
 
     def decode(self, sample: dict) -> tuple[Tensor, int]:
-        """A sample -> image, (3, H, W) uint8 RGB, and label.
+        """The image of a sample, (3, H, W) uint8 RGB, and its label.
 
         Raises:
-            BadImage: there is no image, it cannot be decoded, or its class is none.
+            BadImage: the sample has no image, its image cannot be decoded, or its `cls` is not the number of a class.
         """
         name = f"{sample['__url__']}: {sample['__key__']}"
         kind = next((kind for kind in _IMAGES if kind in sample), None)
         label = sample.get("cls", b"").decode(errors="replace").strip()
         if kind is None or not label.isdecimal() or int(label) >= len(self.classes):
-            raise BadImage(f"{name}: needs one of {', '.join(_IMAGES)}, and a cls below {len(self.classes)}")
+            raise BadImage(
+                f"{name}: the sample needs one of {', '.join(_IMAGES)}, and a cls from 0 to {len(self.classes) - 1}"
+            )
         return decode(sample[kind], f"{name}.{kind}"), int(label)
 
 
@@ -106,16 +118,25 @@ def _count_in(path: str) -> int:
 
 
 class TrainingShards(IterableDataset):
-    """The endless, shuffled stream of one process, from one of its batches on.
+    """The endless, shuffled examples of one process, from batch number `start` on.
 
-    Every worker reads shards of its own, dealt out anew each epoch. A worker that starts at a later batch passes over
-    what came before without decoding it, so that a resumed run sees what the first would have seen.
+    In each epoch every worker of every process gets some shards at random, and no other worker reads the same shards. A
+    worker passes over the images before batch `start` without decoding them, so that a resumed run sees the same
+    examples as a run that was never stopped.
+
+    If an image cannot be decoded, the next image takes its place. Each example has the key "bad": a list with a message
+    for each image that was skipped.
 
     Args:
-        shards: of the training split.
-        example: (image, label, seeds) -> what the loader collates.
-        seed: of the order.
-        start, batch: the first batch, and the size of one.
+        shards: the shards of the training split.
+        example: makes an example: (image, label, seeds) -> dict.
+        seed: seed of the order and of the augmentation.
+        start: number of the first batch.
+        batch: number of examples in a batch.
+
+    Raises:
+        InputError: there are more workers than shards, `IN_A_ROW` images in a row cannot be decoded, or the shards of a
+            worker hold no image.
     """
 
     def __init__(self, shards: Shards, example, seed: int, start: int, batch: int):
@@ -128,7 +149,8 @@ class TrainingShards(IterableDataset):
     def __iter__(self) -> Iterator[dict]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        # The loader takes batches from its workers in turn, beginning with worker 0 wherever it starts.
+        # The loader takes batches from its workers in turn. It begins with worker 0 in a resumed run, too, so worker 0
+        # continues the stream of the worker whose turn batch `start` is.
         role = (worker + self.start) % workers
         done = len(range(role, self.start, workers)) * self.batch
         stream = comm.get_rank() * workers + role
@@ -147,9 +169,11 @@ class TrainingShards(IterableDataset):
             except BadImage as e:
                 bad.append(str(e))
                 if len(bad) == IN_A_ROW:
-                    raise InputError(f"{IN_A_ROW} images in a row cannot be decoded, the last: {e}") from e
+                    raise InputError(
+                        f"{IN_A_ROW} images in a row cannot be decoded, the last: {e}; --scan lists all"
+                    ) from e
                 continue
-            # The next good one stands in for a bad one, so that places in the stream stay what they are.
+            # This good image also stands in for the bad images before it: every place in the stream gets an example.
             for place in range(position - len(bad), position + 1):
                 yield self.example(image, label, (self.seed, stream, place)) | {"bad": bad}
                 bad = []
@@ -164,11 +188,16 @@ class TrainingShards(IterableDataset):
                 empty = False
                 yield sample
             if empty:
-                raise InputError(f"CLASSIFICATION.SHARDS: {', '.join(urls[:3])}: hold no images")
+                raise InputError(f"CLASSIFICATION.SHARDS: {', '.join(urls[:3])}: hold no images; replace or leave out")
 
 
 class ValShards(IterableDataset):
-    """Every image of the shards once, over all processes and workers."""
+    """Every image of the shards once, each in one worker of one process. A bad image raises BadImage.
+
+    Args:
+        shards: the shards of the val split.
+        example: makes an example: (image, label) -> dict.
+    """
 
     def __init__(self, shards: Shards, example):
         self.shards = shards

@@ -1,6 +1,6 @@
-"""Preprocessing by name: (3, H, W) uint8 RGB -> what the network is shown, before normalisation.
+"""Preprocessing of images: crops, augmentation and noise, chosen by the keys of CLASSIFICATION.
 
-On torchvision.transforms.v2 and tensors, resized with antialiasing: docs/benchmarks.md has the comparison.
+The operations are torchvision.transforms.v2 on tensors, with antialiasing. docs/benchmarks.md compares other libraries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-# Of ImageNet's RGB values in 0 to 1, from fb.resnet.torch: standard deviations, and a component in each column.
+# Principal components of ImageNet's RGB values in 0 to 1, from fb.resnet.torch: the standard deviation of each, and the
+# components as columns.
 _PCA_STD = (0.2175, 0.0188, 0.0045)
 _PCA_COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
@@ -27,7 +28,7 @@ class PCANoise(nn.Module):
     """Noise along the principal components of ImageNet's colours (AlexNet, section 4.1; ResNet, section 3.4).
 
     Args:
-        std: of the normal distribution that scales each component.
+        std: standard deviation of the normal distribution from which the factor of each component is drawn.
     """
 
     def __init__(self, std: float = 0.1):
@@ -36,40 +37,42 @@ class PCANoise(nn.Module):
         self._components = torch.tensor(_PCA_COMPONENTS) * torch.tensor(_PCA_STD)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 -> the same, rounded."""
+        """(3, H, W) uint8 -> (3, H, W) uint8."""
         shift = 255 * self._components @ (torch.randn(3) * self.std)
         return (image + shift.view(3, 1, 1)).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def check_transforms(cfg: CfgNode) -> None:
-    """Raises InputError if a key of the preprocessing has a value that is none of its own."""
+    """Raises InputError if a key of the preprocessing has an unknown value, or two keys do not go together."""
     c = cfg.CLASSIFICATION
-    for key, value, known in (
+    for key, value, choices in (
         ("CROP", c.CROP, CROPS),
         ("COLOUR", c.COLOUR, COLOURS),
         ("TEST.VIEWS", c.TEST.VIEWS, VIEWS),
     ):
-        if value not in known:
-            raise InputError(f"CLASSIFICATION.{key}: {value!r} is none of {', '.join(known)}")
+        if value not in choices:
+            raise InputError(f"CLASSIFICATION.{key}: {value!r} is none of {', '.join(choices)}")
     if c.NORMALISE == "zca" and (c.COLOUR != "none" or c.TRIVIAL_AUGMENT or c.SIZE != c.RESIZE):
         raise InputError(
-            "CLASSIFICATION.NORMALISE: zca whitens the whole image: COLOUR none, no TRIVIAL_AUGMENT, SIZE = RESIZE"
+            "CLASSIFICATION.NORMALISE: zca whitens the whole image: set COLOUR none, TRIVIAL_AUGMENT False, and SIZE "
+            "to the value of RESIZE"
         )
     test = c.TEST.SIZE or c.SIZE
     if c.TEST.VIEWS != "dense" and test > c.RESIZE:
-        raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is less than the {test} of the test crop")
+        raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is less than the {test} of the test crop; raise RESIZE")
 
 
 def train_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
-    """The augmentation of cfg.CLASSIFICATION: (3, H, W) -> (3, SIZE, SIZE).
+    """The augmentation of training images: (3, H, W) uint8 -> (3, SIZE, SIZE) uint8, or float with `normalise`.
 
     Args:
-        cfg: with the keys.
-        normalise: what is done to the image itself, before it is padded where it is and before it is mirrored.
+        cfg: the config, with the keys of CLASSIFICATION.
+        normalise: a fitted normalisation, applied after the changes of colour and before random erasing. With CROP
+            "pad" and "reflect" the image is normalised before padding, cropping and mirroring, otherwise after.
     """
     c = cfg.CLASSIFICATION
     fixed = v2.Resize((c.RESIZE, c.RESIZE), antialias=True)
-    # Zeros after normalisation, as the papers pad.
+    # The value that becomes 0 by normalisation: the papers pad with zeros.
     mean = [round(value) for value in cfg.MODEL.PIXEL_MEAN] if c.NORMALISE == "mean_std" else [0.0] * 3
     crop = {
         "scale": lambda: [v2.RandomResizedCrop(c.SIZE, scale=tuple(c.CROP_AREA), antialias=True)],
@@ -89,14 +92,18 @@ def train_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None =
     trivial = [v2.TrivialAugmentWide(fill=mean)] if c.TRIVIAL_AUGMENT else []
     flip = [v2.RandomHorizontalFlip()] if c.FLIP else []
     erase = [v2.RandomErasing(c.RANDOM_ERASING, value=mean)] if c.RANDOM_ERASING else []
-    own = [normalise] if normalise else []
+    normalisation = [normalise] if normalise else []
     if c.CROP in ("pad", "reflect"):
-        return v2.Compose([fixed, *trivial, *colour, *own, *crop, *flip, *erase])
-    return v2.Compose([*crop, *flip, *trivial, *colour, *own, *erase])
+        return v2.Compose([fixed, *trivial, *colour, *normalisation, *crop, *flip, *erase])
+    return v2.Compose([*crop, *flip, *trivial, *colour, *normalisation, *erase])
 
 
 def centre_transform(cfg: CfgNode) -> Callable[[Tensor], Tensor]:
-    """(3, H, W) -> what a normalisation is fitted on: the image as it is padded, else its centre, (3, SIZE, SIZE)."""
+    """What a normalisation is fitted on, without augmentation: (3, H, W) -> (3, S, S).
+
+    With CROP "pad" and "reflect" the result is the whole image before padding, and S is RESIZE. Otherwise the result is
+    the centre of the image, and S is SIZE.
+    """
     c = cfg.CLASSIFICATION
     if c.CROP in ("pad", "reflect"):
         return v2.Resize((c.RESIZE, c.RESIZE), antialias=True)
@@ -104,13 +111,20 @@ def centre_transform(cfg: CfgNode) -> Callable[[Tensor], Tensor]:
 
 
 def val_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
-    """What a test sees: (3, H, W) -> (3, S, S) for "crop", (10, 3, S, S) for "10crop", (3, H, W) for "dense"."""
+    """The preprocessing of test images, by TEST.VIEWS: (3, H, W) -> (3, S, S) for "crop", (10, 3, S, S) for "10crop".
+
+    For "dense" the size stays as it is, (3, H, W). S is TEST.SIZE, or SIZE if TEST.SIZE is 0.
+
+    Args:
+        cfg: the config, with the keys of CLASSIFICATION.
+        normalise: a fitted normalisation, applied last; None for none.
+    """
     c = cfg.CLASSIFICATION
-    own = [normalise] if normalise else []
+    normalisation = [normalise] if normalise else []
     if c.TEST.VIEWS == "dense":
-        return v2.Compose(own or [v2.Identity()])
+        return v2.Compose(normalisation or [v2.Identity()])
     size = c.TEST.SIZE or c.SIZE
     resize = v2.Resize(c.RESIZE, antialias=True)
     if c.TEST.VIEWS == "crop":
-        return v2.Compose([resize, v2.CenterCrop(size), *own])
-    return v2.Compose([resize, v2.TenCrop(size), torch.stack, *own])
+        return v2.Compose([resize, v2.CenterCrop(size), *normalisation])
+    return v2.Compose([resize, v2.TenCrop(size), torch.stack, *normalisation])
