@@ -1,3 +1,3 @@
-"""Pretraining of residual networks as image classifiers. Its checkpoint is what detection starts from."""
+"""Pretrains networks as image classifiers. A detector starts from the checkpoint of such a run."""
 
-import backbones  # noqa: F401  provides detectron2
+import backbones  # noqa: F401  makes `import detectron2` work

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode, get_cfg
 
 
 def add_classification_config(cfg: CfgNode) -> None:
-    """Adds cfg.CLASSIFICATION, and turns detectron2's defaults into a classifier's where they differ."""
+    """Adds cfg.CLASSIFICATION, and changes those defaults of detectron2 that do not suit a classifier."""
     c = cfg.CLASSIFICATION = CfgNode()
     _add_network(c)
     _add_data(c)
@@ -19,7 +19,7 @@ def add_classification_config(cfg: CfgNode) -> None:
     cfg.MODEL.PIXEL_MEAN = list(IMAGENET_MEAN)
     cfg.MODEL.PIXEL_STD = list(IMAGENET_STD)
     cfg.MODEL.WEIGHTS = ""
-    cfg.INPUT.FORMAT = "RGB"  # and no other
+    cfg.INPUT.FORMAT = "RGB"  # pretraining refuses every other format
     cfg.DATASETS.TEST = ("val",)
     cfg.SOLVER.IMS_PER_BATCH = 256
     cfg.SOLVER.BASE_LR = 0.1
@@ -27,109 +27,124 @@ def add_classification_config(cfg: CfgNode) -> None:
     cfg.SOLVER.WEIGHT_DECAY_NORM = cfg.SOLVER.WEIGHT_DECAY
     cfg.TEST.EXPECTED_RESULTS = []
     cfg.TEST.BEST_METRIC = "val/top1_error"
-    # BN's statistics anew at the end, over NUM_ITER batches; 0 for one pass over the training set.
+    # With TEST.PRECISE_BN.ENABLED: number of batches over which BN's statistics are computed again at the end of the
+    # run; 0 for one pass over the training set.
     cfg.TEST.PRECISE_BN.NUM_ITER = 0
     cfg.OUTPUT_DIR = "output/pretrain"
     cfg.SEED = 0
 
 
 def _add_network(c: CfgNode) -> None:
-    # Network, a name of backbones.catalogue.CATALOGUE or of a Wide ResNet (backbones/wide.py).
+    # Name of the network, from backbones.catalogue.CATALOGUE or by the grammar of Wide ResNets (backbones/wide.py).
     c.ARCH = "resnet50"
-    # Begin with branches of zero: the last norm of every block has weight 0.
+    # The last norm of every block (of a pre-activation block the last convolution) starts with weight 0, so that every
+    # block starts as its shortcut alone.
     c.ZERO_INIT_RESIDUAL = False
     # "BN", "SyncBN" (statistics over all GPUs), "naiveSyncBN" (the same on CPUs, slower) or "GN".
     c.NORM = "BN"
-    # Keep only the inputs of the blocks, and compute the rest again in the backward pass: less memory, more time.
+    # Training keeps only the inputs of the blocks, and computes the rest again in the backward pass: less memory, more
+    # time.
     c.CHECKPOINT_ACTIVATIONS = False
-    # Memory format NHWC: faster in mixed precision on a GPU.
+    # Stores images and weights in memory format NHWC: faster in mixed precision on a GPU.
     c.CHANNELS_LAST = False
-    # torch.compile of the network.
+    # Compiles the network with torch.compile.
     c.COMPILE = False
 
 
 def _add_data(c: CfgNode) -> None:
     # A name of classification.data.datasets.DATASETS: folder, imagenet, cifar10, cifar100, svhn or webdataset.
     c.DATASET = "folder"
-    # The folder of the data; what must be in it depends on DATASET.
+    # The folder of the data. DATASET decides what the folder must hold.
     c.DATA = ""
-    # Fetch the data from its authors into DATA if it is not there (cifar10, cifar100 and svhn).
+    # Downloads the data from its authors into DATA if DATA lacks the data (cifar10, cifar100 and svhn).
     c.DOWNLOAD = False
-    # Text file with the name of a class on each line: only these classes, in this order. A subset such as ImageNet-5K.
-    # Not all of them need be in val. webdataset: the names of the classes 0, 1, …
+    # Text file with the name of a class on each line. folder: only the classes in the file are used, in the file's
+    # order (such as ImageNet-5K out of 22K); val may lack some of them. webdataset: the names of the classes 0, 1, …
     c.CLASS_LIST = ""
-    # Names of the classes, in the order of the outputs. Filled from the data.
+    # Names of the classes, in the order of the network's outputs. Filled from the data.
     c.CLASSES = ()
-    # Training images that cannot be decoded are skipped and named; more than so many end the run.
+    # A training image that cannot be decoded is skipped, and the log names the image. The run ends when a process has
+    # skipped more images than this number.
     c.MAX_BAD_IMAGES = 100
-    # webdataset: shards with braces, below DATA or URLs, and how many images they hold (0: count, if they are files).
+    # webdataset: TRAIN and VAL name the shards, with braces, as paths below DATA or as URLs. TRAIN_IMAGES and
+    # VAL_IMAGES are the numbers of images in the shards; 0 counts the images, if the shards are files.
     c.SHARDS = CfgNode({"TRAIN": "", "VAL": "", "TRAIN_IMAGES": 0, "VAL_IMAGES": 0})
 
 
 def _add_schedule(c: CfgNode) -> None:
-    # Length of training in passes over the training images. It sets SOLVER.MAX_ITER; 0 leaves the schedule in
-    # iterations, as SOLVER.MAX_ITER and SOLVER.STEPS have it.
+    # Length of training in passes over the training images. EPOCHS sets SOLVER.MAX_ITER; 0 leaves the schedule in
+    # iterations, as SOLVER.MAX_ITER and SOLVER.STEPS give it.
     c.EPOCHS = 90
-    # Passes after which the learning rate is multiplied by SOLVER.GAMMA. They set SOLVER.STEPS.
+    # Passes after which the learning rate is multiplied by SOLVER.GAMMA. STEP_EPOCHS sets SOLVER.STEPS.
     c.STEP_EPOCHS = (30, 60, 80)
-    # Passes of linear warm-up from SOLVER.WARMUP_FACTOR. They set SOLVER.WARMUP_ITERS.
+    # Passes of linear warm-up from SOLVER.WARMUP_FACTOR. WARMUP_EPOCHS sets SOLVER.WARMUP_ITERS.
     c.WARMUP_EPOCHS = 0
-    # Passes between two evaluations, and between two checkpoints: sets TEST.EVAL_PERIOD and SOLVER.CHECKPOINT_PERIOD. 0
-    # leaves these two in iterations; a TEST.EVAL_PERIOD of 0 evaluates at the end only.
+    # Passes between two evaluations, and between two checkpoints: EVAL_EPOCHS sets TEST.EVAL_PERIOD and
+    # SOLVER.CHECKPOINT_PERIOD. 0 leaves both in iterations; a TEST.EVAL_PERIOD of 0 evaluates at the end only.
     c.EVAL_EPOCHS = 1
-    # Makes all of the schedule so many times as long.
+    # Multiplies the length, the steps and the warm-up of the schedule.
     c.SCHEDULE_SCALE = 1.0
-    # Learning rate x WARMUP_FACTOR until the training error falls below so many %; 0 for no such warm-up.
+    # The learning rate is multiplied by SOLVER.WARMUP_FACTOR until the training error, in %, falls below this value; 0
+    # for no such warm-up.
     c.WARMUP_UNTIL_ERROR = 0.0
-    # SOLVER.LR_SCHEDULER_NAME ReduceLROnPlateau: evaluations without a lower top-1 error before x SOLVER.GAMMA.
+    # With SOLVER.LR_SCHEDULER_NAME ReduceLROnPlateau: number of evaluations in a row without a lower top-1 error after
+    # which the learning rate is multiplied by SOLVER.GAMMA.
     c.PLATEAU_PATIENCE = 5
 
 
 def _add_augmentation(c: CfgNode) -> None:
     # Side of the square that the network sees in training, in pixels.
     c.SIZE = 224
-    # Training crop: "scale" (scale and aspect-ratio augmentation, fb.resnet.torch), "short_side" (short side at random,
-    # random crop: ResNet), "pad" or "reflect" (the image at RESIZE, padded with the mean or by reflection, random crop:
-    # CIFAR), or "none" (the image at SIZE).
+    # How a training image is cut to SIZE x SIZE:
+    #   "scale"       a rectangle of random area and aspect ratio, resized (fb.resnet.torch)
+    #   "short_side"  a random crop, after the short side is resized to a random length (ResNet)
+    #   "pad"         a random crop of the image, resized to RESIZE x RESIZE and padded with the mean (CIFAR)
+    #   "reflect"     the same, padded by reflection (CIFAR)
+    #   "none"        the whole image, resized
     c.CROP = "scale"
-    # Range of the share of the image's area that a "scale" crop covers.
+    # CROP "scale": range of the crop's area, as a share of the image's area.
     c.CROP_AREA = (0.08, 1.0)
-    # Range of the short side of a "short_side" crop, in pixels.
+    # CROP "short_side": range of the short side, in pixels.
     c.SHORT_SIDE = (256, 480)
-    # Pixels around the image of a "pad" or "reflect" crop.
+    # CROP "pad" and "reflect": width of the padding on every side, in pixels.
     c.PAD = 4
-    # Mirror half of the images.
+    # Mirrors half of the images.
     c.FLIP = True
     # "none", "pca" (AlexNet's noise along the colours' principal components) or "jitter" (brightness, contrast and
     # saturation, then pca: fb.resnet.torch).
     c.COLOUR = "none"
+    # One random operation of random strength on each image (torchvision's TrivialAugmentWide).
     c.TRIVIAL_AUGMENT = False
-    # Share of the images with a random rectangle erased.
+    # Share of the images in which a random rectangle is erased.
     c.RANDOM_ERASING = 0.0
-    # Parameter of the beta distribution of mixup and of cutmix; of both, one is drawn for each batch. 0 for none.
+    # Parameter of the beta distribution of mixup and of cutmix; 0 leaves the method out. With both, each batch gets one
+    # of the two methods, at random.
     c.MIXUP = 0.0
     c.CUTMIX = 0.0
+    # Share of each target that is spread evenly over all classes.
     c.LABEL_SMOOTHING = 0.0
-    # Pixels become numbers by "mean_std" (MODEL.PIXEL_MEAN and PIXEL_STD; a mean of 0 and a std of 255 is / 255),
-    # "pixel_mean" (the training set's mean image subtracted) or "zca" (global contrast normalisation, ZCA whitening).
-    # The last two are fitted on the training set and saved with the checkpoint.
+    # How pixels become the network's input: "mean_std" (MODEL.PIXEL_MEAN and PIXEL_STD; a mean of 0 and a std of 255
+    # divide by 255), "pixel_mean" (the training set's mean image subtracted) or "zca" (global contrast normalisation,
+    # ZCA whitening). "pixel_mean" and "zca" are fitted on the training set and saved with the checkpoint.
     c.NORMALISE = "mean_std"
 
 
 def _add_test(c: CfgNode) -> None:
-    # Short side to which an image is resized before the central crop.
+    # Short side to which a test image is resized before its crops, in pixels. In training, CROP "pad" and "reflect"
+    # resize the image to RESIZE x RESIZE.
     c.RESIZE = 256
     c.TEST = CfgNode()
-    # "crop" (the central TEST.SIZE), "10crop" (corners and centre, mirrored too) or "dense" (fully convolutional, at
-    # every short side of TEST.SCALES, mirrored too).
+    # "crop" (the central square of side TEST.SIZE), "10crop" (corners and centre, each mirrored too) or "dense" (fully
+    # convolutional, at every short side in TEST.SCALES, mirrored too).
     c.TEST.VIEWS = "crop"
     # Side of the crops, in pixels; 0 for SIZE.
     c.TEST.SIZE = 0
+    # VIEWS "dense": short sides, in pixels.
     c.TEST.SCALES = (224, 256, 384, 480, 640)
 
 
 def default_config() -> CfgNode:
-    """detectron2's config with pretraining's keys and defaults."""
+    """detectron2's config with the keys and defaults of pretraining."""
     cfg = get_cfg()
     add_engine_config(cfg)
     add_classification_config(cfg)

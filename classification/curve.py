@@ -9,7 +9,12 @@ import matplotlib.figure
 
 
 def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """metrics.json of a run -> {name: [(iteration, value)]}, rising; of an iteration done twice, the second."""
+    """Reads the metrics.json that a run writes.
+
+    Returns:
+        {name of the metric: [(iteration, value), …]}, by rising iteration. If a resumed run repeated an iteration, the
+        later value counts.
+    """
     series: dict[str, dict[int, float]] = {}
     for line in Path(path).read_text().splitlines():
         try:
@@ -22,13 +27,15 @@ def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def draw_curve(metrics: str | Path, path: str | Path, title: str, per_epoch: float) -> None:
-    """Draws training loss (dashed, left) and test error (solid, right), and that of the averaged weights if any.
+    """Draws the training loss (dashed, left axis) and the test error (solid, right axis) over epochs.
+
+    If the run averaged its weights, the test error of the averaged weights is drawn too.
 
     Args:
-        metrics: a run's metrics.json.
-        path: a `.png`, `.pdf` or `.svg` file.
-        title: above.
-        per_epoch: iterations of a pass over the training set.
+        metrics: the metrics.json of the run.
+        path: the picture to write, a `.png`, `.pdf` or `.svg` file.
+        title: text above the picture.
+        per_epoch: number of iterations in a pass over the training set.
     """
     series = read_metrics(metrics)
     figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 error."""
+"""The top-1 and top-5 error of a classifier."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import Tensor
 
 
 class TopKErrorEvaluator(DatasetEvaluator):
-    """Share of images, in %, whose class is not the first, or not among the first five, of the prediction.
+    """Share of images, in %, whose class is not the network's first guess (top-1) or first five guesses (top-5).
 
-    With fewer than six classes top-5 error is 0 by definition and left out.
+    With five classes or fewer the top-5 error is always 0, so the results leave it out.
 
     Args:
-        present: the classes that occur, where they are a part of the network's: the error among these alone is given
-            too, as `top1_error_1000way` (ResNeXt, Table 6: ImageNet-5K's networks on ImageNet-1K).
+        present: labels of the classes that occur in the data, if the network knows more classes than these. The results
+            then also give the error among these classes alone, such as `top1_error_1000way` (ResNeXt, Table 6: the
+            networks of ImageNet-5K on ImageNet-1K). None: every class of the network occurs.
     """
 
     def __init__(self, present: Sequence[int] | None = None):
@@ -28,14 +29,19 @@ class TopKErrorEvaluator(DatasetEvaluator):
         self._images = 0
 
     def process(self, inputs: dict[str, Tensor], outputs: Tensor):
-        """inputs: {"label": (N,)}; outputs: (N, classes) scores."""
+        """Counts the errors of a batch.
+
+        Args:
+            inputs: {"label": (N,)}, the true classes.
+            outputs: (N, classes) scores.
+        """
         scores, labels = outputs.float().cpu(), inputs["label"]
         self._images += len(labels)
         self._count(scores, labels, "")
         if self.present is not None:
-            others = torch.ones(scores.shape[1], dtype=torch.bool)
-            others[self.present] = False
-            self._count(scores.masked_fill(others, -torch.inf), labels, f"_{len(self.present)}way")
+            absent = torch.ones(scores.shape[1], dtype=torch.bool)
+            absent[self.present] = False
+            self._count(scores.masked_fill(absent, -torch.inf), labels, f"_{len(self.present)}way")
 
     def _count(self, scores: Tensor, labels: Tensor, suffix: str) -> None:
         for k in (1, 5) if scores.shape[1] > 5 else (1,):
@@ -44,11 +50,11 @@ class TopKErrorEvaluator(DatasetEvaluator):
             self._wrong[name] = self._wrong.get(name, 0) + int((~hit).sum())
 
     def evaluate(self) -> dict | None:
-        """{"val": {"images", "top1_error", "top5_error", …}} in the main process."""
-        parts = comm.gather((self._wrong, self._images))
+        """{"val": {"images": number, "top1_error": %, "top5_error": %, …}} in the main process, None in the others."""
+        counts = comm.gather((self._wrong, self._images))
         if not comm.is_main_process():
             return None
-        images = sum(part for _, part in parts)
-        names = dict.fromkeys(name for wrong, _ in parts for name in wrong)  # a process may have had no image
-        errors = {name: 100.0 * sum(wrong.get(name, 0) for wrong, _ in parts) / images for name in names}
+        images = sum(number for _, number in counts)
+        names = dict.fromkeys(name for wrong, _ in counts for name in wrong)  # a process may have had no image
+        errors = {name: 100.0 * sum(wrong.get(name, 0) for wrong, _ in counts) / images for name in names}
         return {"val": {"images": images, **errors}}

@@ -1,4 +1,4 @@
-"""How strongly the layers of a network respond (ResNet, section 4.2 and Fig. 7)."""
+"""Measures and draws how strongly the layers of a network respond (ResNet, section 4.2 and Fig. 7)."""
 
 from __future__ import annotations
 
@@ -25,20 +25,28 @@ _PIXELS = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 def measure(weights: str | Path, data: str | Path) -> tuple[str, dict[str, float]]:
-    """Name and `layer_responses` of the network in a checkpoint, on the val or test images of a labelled folder.
+    """Measures the responses of the network in a checkpoint.
+
+    Args:
+        weights: the checkpoint.
+        data: a folder with labelled images in val/CLASS/ or test/CLASS/.
+
+    Returns:
+        the name of the network, and its `layer_responses`.
 
     Raises:
-        InputError: the file or the folder cannot be read, or as `layer_responses`.
+        InputError: the checkpoint or the folder cannot be read, the network takes BGR images, or `layer_responses`
+            refuses the network.
     """
     network = load_backbone(weights, report=log.info)
-    known = network.pretrained_cfg
-    if known.get("channel_order") == "BGR":
-        raise InputError(f"{weights}: takes BGR, the images are read as RGB; use weights for RGB")
+    metadata = network.pretrained_cfg
+    if metadata.get("channel_order") == "BGR":
+        raise InputError(f"{weights}: the network takes BGR images, but they are read as RGB; use weights for RGB")
     cfg = default_config()
     cfg.CLASSIFICATION.DATA = str(data)
-    cfg.CLASSIFICATION.SIZE = cfg.CLASSIFICATION.RESIZE = known.get("input_size", network.spec.input_size)
+    cfg.CLASSIFICATION.SIZE = cfg.CLASSIFICATION.RESIZE = metadata.get("input_size", network.spec.input_size)
     state = read_weights(weights).normalisation
-    pixels = {"mean": [0.0], "std": [1.0]} if state else _PIXELS | known
+    pixels = {"mean": [0.0], "std": [1.0]} if state else _PIXELS | metadata
     mean, std = (torch.tensor(pixels[key]).view(-1, 1, 1) for key in _PIXELS)
     loader = build_val_loader(cfg, from_state(state, str(weights)) if state else None)
     batches = progress(loader, desc=network.spec.name, leave=False)
@@ -47,7 +55,7 @@ def measure(weights: str | Path, data: str | Path) -> tuple[str, dict[str, float
 
 @torch.no_grad()
 def layer_responses(network: ResidualNet, images: Iterable[Tensor]) -> dict[str, float]:
-    """Standard deviation of the output of every 3x3 layer, after its BN and before ReLU and addition.
+    """Standard deviation of the output of every 3x3 convolution, after its BN and before ReLU and addition.
 
     Args:
         network: a network in which BN follows each convolution.
@@ -57,16 +65,19 @@ def layer_responses(network: ResidualNet, images: Iterable[Tensor]) -> dict[str,
         {name of the convolution: standard deviation over all images, channels and positions}, from input to output.
 
     Raises:
-        InputError: the network normalises before its convolutions, so that there is no such output.
+        InputError: the network normalises before its convolutions, so no BN follows a convolution.
     """
     if network.spec.preact:
-        raise InputError(f"{network.spec.name}: Fig. 7 is about layers that BN follows; here BN comes first")
+        raise InputError(
+            f"{network.spec.name}: Fig. 7 is about layers that BN follows; here BN comes first; use a network without "
+            "pre-activation"
+        )
     layers = {
         name: network.get_submodule(_norm_after(name))
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
     }
-    # Of each layer: number of values, their sum and the sum of their squares.
+    # For each layer: the number of its output values, their sum, and the sum of their squares.
     sums = {name: torch.zeros(3, dtype=torch.float64) for name in layers}
 
     def record(name: str):
@@ -93,11 +104,11 @@ def _norm_after(convolution: str) -> str:
 
 
 def draw(responses: dict[str, list[float]], path: str | Path) -> None:
-    """Fig. 7: above in the order of the layers, below from strong to weak.
+    """Draws Fig. 7: the upper plot in the order of the layers, the lower plot from strong to weak.
 
     Args:
-        responses: standard deviations by the name of the network.
-        path: a `.png`, `.pdf` or `.svg` file.
+        responses: {name of the network: standard deviations of its layers, from input to output}.
+        path: the picture to write, a `.png`, `.pdf` or `.svg` file.
     """
     figure = matplotlib.figure.Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1)

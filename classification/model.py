@@ -1,4 +1,4 @@
-"""A network as detectron2's trainer and evaluation loop want a model."""
+"""A network in the form in which detectron2's trainer and evaluation loop call a model."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from torch.nn import functional
 
 
 class Classifier(nn.Module):
-    """Batch -> losses in training, scores in evaluation. Its state dict is the network's, under torchvision's names.
+    """Takes a batch, and returns losses in training and scores in evaluation.
+
+    The state dict of the model is the state dict of the network, so that a checkpoint holds torchvision's names.
 
     Args:
-        network: (N, 3, H, W) -> (N, num_classes).
-        mean, std: of the pixels that the batches hold, RGB.
-        label_smoothing: of the loss.
-        mix: (images, labels) -> both mixed, labels as (N, num_classes): mixup or cutmix.
-        views: how a test image is looked at; its logits are the scores where None.
-        channels_last: the memory format of images and network.
+        network: (N, 3, H, W) -> (N, num_classes) logits.
+        mean, std: subtracted from the pixels, and then divided by: a value for R, G and B each, for pixels in 0 to 255.
+        label_smoothing: share of each target that the loss spreads evenly over all classes.
+        mix: mixup or cutmix: (images, labels) -> (mixed images, mixed labels as (N, num_classes)); None for neither.
+        views: computes the scores of test images, such as the mean over crops; None returns the logits.
+        channels_last: stores network and training images in memory format NHWC.
     """
 
     def __init__(
@@ -51,12 +53,15 @@ class Classifier(nn.Module):
         return self.network.load_state_dict(*args, **kwargs)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(..., 3, H, W) in 0 to 255 on any device -> what the network takes, on its own."""
+        """(..., 3, H, W) in 0 to 255 on any device -> the network's input, on the network's device."""
         images = images.to(self.pixel_mean.device, non_blocking=True)
         return (images - self.pixel_mean) / self.pixel_std
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor] | Tensor:
-        """{"image": (N, 3, H, W), "label": (N,)} -> {"loss_cls": ()} or (N, num_classes)."""
+        """{"image": (N, 3, H, W), "label": (N,)} -> {"loss_cls": ()} in training, (N, num_classes) in evaluation.
+
+        With `views`, "image" has the shape that `views` takes.
+        """
         images = self.normalise(batch["image"])
         if not self.training:
             return self.views(self.network, images) if self.views else self.network(images)
@@ -65,7 +70,7 @@ class Classifier(nn.Module):
         if self.mix:
             images, targets = self.mix(images, labels)
         logits = self.network(images.contiguous(memory_format=self.memory_format))
-        # Of the label before mixing, as far as it can be told.
+        # Against the labels before mixing. A mixed image shows two classes, so its error is only a rough figure.
         error = 100 * (logits.argmax(1) != labels).float().mean()
         get_event_storage().put_scalar("train_error", error.item())
         return {"loss_cls": functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)}

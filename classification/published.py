@@ -1,4 +1,4 @@
-"""The errors that the papers print (published.yaml): beside ours, and as a list of runs that would reproduce them."""
+"""The errors that the papers print (published.yaml), to compare a run with and to choose runs that reproduce them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @dataclass(frozen=True)
 class Table:
-    """One table of published.yaml, which says what its fields are."""
+    """One table of published.yaml.
+
+    Attributes:
+        name: the name that `tools/reproduce.py` takes.
+        source: paper and table.
+        data: name of the data set: imagenet, imagenet5k, cifar10, cifar100 or svhn.
+        config: file name of the recipe, below configs/classification.
+        error: {network: [top-1 error, top-5 error]} in %; some papers print the top-1 error only.
+        configs: {network: file name of its recipe}, for networks that have a recipe of their own.
+        test: keys of CLASSIFICATION.TEST, and RESIZE, as the paper tests; empty for the central crop.
+        normalise: the value of CLASSIFICATION.NORMALISE that the figures belong to; "" for any.
+        way: number of classes among which the error is taken, if the network knows more; 0 for all classes.
+    """
 
     name: str
     source: str
@@ -30,16 +42,16 @@ class Table:
     way: int = 0
 
     def recipe(self, arch: str) -> str:
-        """Path of the recipe below configs/classification."""
+        """File name of the recipe that trains the network `arch`, below configs/classification."""
         return self.configs.get(arch, self.config)
 
     def applies(self, cfg: CfgNode) -> bool:
-        """Whether a run tests as the table does, and on its data."""
+        """Whether a run uses the data set, the test and the normalisation of the table."""
         c = cfg.CLASSIFICATION
-        ours = {"VIEWS": c.TEST.VIEWS, "SIZE": c.TEST.SIZE or c.SIZE, "RESIZE": c.RESIZE}
+        settings = {"VIEWS": c.TEST.VIEWS, "SIZE": c.TEST.SIZE or c.SIZE, "RESIZE": c.RESIZE}
         return (
             self.data == _data_of(cfg)
-            and all(ours[key] == value for key, value in self.test.items())
+            and all(settings[key] == value for key, value in self.test.items())
             and (self.test or c.TEST.VIEWS == "crop")
             and self.normalise in ("", c.NORMALISE)
         )
@@ -47,13 +59,13 @@ class Table:
 
 @cache
 def tables() -> dict[str, Table]:
-    """All tables by name."""
+    """All tables of published.yaml, by name."""
     content = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
     return {name: Table(name, **fields) for name, fields in content.items()}
 
 
 def _data_of(cfg: CfgNode) -> str:
-    """Which of the papers' data sets a run has, "" for another."""
+    """Name of the paper's data set that a run uses; "" for any other data."""
     c = cfg.CLASSIFICATION
     if c.DATASET in ("cifar10", "cifar100", "svhn"):
         return c.DATASET
@@ -63,9 +75,14 @@ def _data_of(cfg: CfgNode) -> str:
 
 
 def compare(cfg: CfgNode, results: dict[str, float]) -> Iterator[str]:
-    """Lines that set the errors of a run beside those that a paper prints for the same network, test and data.
+    """Compares the errors of a run with those that the papers print for the same network, test and data.
 
-    No line where no paper prints such an error, as on a user's own data.
+    Args:
+        cfg: the config of the run.
+        results: {"top1_error": %, "top5_error": %, …}, as `TopKErrorEvaluator` gives them.
+
+    Yields:
+        a line for the log, for each published error. On a user's own data there is no line.
     """
     arch = get_spec(cfg.CLASSIFICATION.ARCH).name
     for table in tables().values():
@@ -73,7 +90,7 @@ def compare(cfg: CfgNode, results: dict[str, float]) -> Iterator[str]:
             continue
         suffix = f"_{table.way}way" if table.way else ""
         for k, published in zip((1, 5), table.error[arch], strict=False):
-            ours = results.get(f"top{k}_error{suffix}")
-            if ours is not None:
-                difference = f"{ours - published:+.2f}"
-                yield f"top{k} error {ours:.2f} %, the paper's {published:.2f} % ({table.source}): {difference}"
+            measured = results.get(f"top{k}_error{suffix}")
+            if measured is not None:
+                difference = f"{measured - published:+.2f}"
+                yield f"top{k} error {measured:.2f} %, the paper's {published:.2f} % ({table.source}): {difference}"

@@ -1,4 +1,4 @@
-"""Runs the list of networks of a paper's table, as long as there is time, and sets the errors beside the paper's."""
+"""Trains and tests the networks of a paper's table, within a time limit, and lists their errors beside the paper's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from residet.sweep import call, deadline_in, finish
 
 from tabulate import tabulate
 
-# Lists over several tables, the most telling first: TABLE:NETWORK.
+# Selections over several tables: {name: (TABLE:NETWORK, …)}, the most telling first.
 SELECTIONS = {
     "cifar10": (
         "resnet_cifar10:cifar_resnet20",
@@ -30,46 +30,54 @@ SELECTIONS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of a table: the training that it needs, and the test."""
+    """A network of a table: how to train the network, and how to test the network as the table does.
+
+    Attributes:
+        table: the paper's table.
+        arch: name of the network.
+    """
 
     table: Table
     arch: str
 
     def folder(self, output: Path) -> Path:
-        """Of the run; tables that differ in the test alone share it."""
+        """OUTPUT_DIR of the training. Tables that differ only in the test share the training."""
         return output / self.table.data / Path(self.table.recipe(self.arch)).stem / self.arch
 
     def results(self, output: Path) -> Path:
-        """The errors in this table's test."""
+        """The file with the errors in the test of this table."""
         folder = self.folder(output)
         return (folder / self.table.name if self.table.test else folder) / "results.json"
 
     def row(self, output: Path) -> list:
-        """[table, network, ours, the paper's …], where None is not yet known."""
+        """[table, network, measured error, published error, …] in %; None for an error not yet measured."""
         path = self.results(output)
-        ours = json.loads(path.read_text()) if path.is_file() else {}
+        errors = json.loads(path.read_text()) if path.is_file() else {}
         suffix = f"_{self.table.way}way" if self.table.way else ""
         pairs = zip((1, 5), self.table.error[self.arch], strict=False)
-        cells = [value for k, published in pairs for value in (ours.get(f"top{k}_error{suffix}"), published)]
+        cells = [value for k, published in pairs for value in (errors.get(f"top{k}_error{suffix}"), published)]
         return [self.table.name, self.arch, *cells]
 
 
 def entries(names: Sequence[str]) -> list[Entry]:
-    """What TABLE, TABLE:NETWORK and names of SELECTIONS stand for, in order.
+    """The entries that the user names, in order.
+
+    Args:
+        names: each is TABLE (all its networks), TABLE:NETWORK, or a name of SELECTIONS.
 
     Raises:
-        InputError: a table or network is unknown.
+        InputError: a table or a network is unknown.
     """
-    found = []
-    for part in itertools.chain.from_iterable(SELECTIONS.get(name, (name,)) for name in names):
-        table, _, arch = part.partition(":")
+    chosen = []
+    for choice in itertools.chain.from_iterable(SELECTIONS.get(name, (name,)) for name in names):
+        table, _, arch = choice.partition(":")
         if table not in tables():
             raise InputError(f"{table}: no such table; there are {', '.join([*SELECTIONS, *tables()])}")
         archs = tables()[table].error
         if arch and arch not in archs:
-            raise InputError(f"{part}: {table} has no such network; it has {', '.join(archs)}")
-        found += [Entry(tables()[table], a) for a in ([arch] if arch else archs)]
-    return found
+            raise InputError(f"{choice}: {table} has no such network; the table has {', '.join(archs)}")
+        chosen += [Entry(tables()[table], a) for a in ([arch] if arch else archs)]
+    return chosen
 
 
 def run(
@@ -80,23 +88,23 @@ def run(
     output: Path,
     minutes: float,
 ) -> None:
-    """Trains and tests what is not done yet, until time is up; the run that is going on then is saved.
+    """Trains and tests the entries that have no results yet. When time is up, saves the current run and returns.
 
     Args:
-        todo: what to do.
-        pretrain: the command of tools/pretrain.py.
-        options: of every run, KEY VALUE pairs last.
-        configs: configs/classification.
-        output: of all runs.
-        minutes: that may pass; 0 for no limit.
+        todo: the entries.
+        pretrain: the command that runs tools/pretrain.py.
+        options: arguments of every run: flags first, KEY VALUE pairs last.
+        configs: the folder configs/classification.
+        output: the folder of all runs.
+        minutes: time limit in minutes; 0 for no limit.
 
     Raises:
         InputError: a run failed.
     """
 
-    def command(entry: Entry, own: list, overrides: list) -> list[str]:
+    def command(entry: Entry, flags: list, overrides: list) -> list[str]:
         recipe = ["--config-file", configs / entry.table.recipe(entry.arch), "--arch", entry.arch]
-        return [*pretrain, *map(str, [*recipe, *own, *options, *overrides])]
+        return [*pretrain, *map(str, [*recipe, *flags, *options, *overrides])]
 
     deadline = deadline_in(minutes)
     for entry in todo:
@@ -112,7 +120,7 @@ def run(
 
 
 def summary(done: Sequence[Entry], output: Path) -> str:
-    """The table: our errors beside the paper's, in %."""
+    """A text table: the measured errors beside the paper's, in %."""
     heads = ["table", "network", "top-1 %", "paper's", "top-5 %", "paper's"]
     rows = [entry.row(output) for entry in done]
     width = max(map(len, rows))

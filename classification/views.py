@@ -1,4 +1,4 @@
-"""How a test looks at an image: ten crops (AlexNet), or every place at several scales (VGG; ResNet, Table 4)."""
+"""Scores of a test image over several views: ten crops (AlexNet), or every place at several scales (VGG; ResNet)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from torchvision.transforms.v2.functional import resize
 
 
 class Views(Protocol):
-    """(network, normalised images) -> scores (N, num_classes)."""
+    """Computes the scores of test images from several views of each image."""
 
-    def __call__(self, network: nn.Module, images: Tensor) -> Tensor: ...
+    def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Returns (N, num_classes) scores of N normalised images. The class says which shape `images` has."""
+        ...
 
 
 class Crops:
-    """The mean of the probabilities over crops."""
+    """Averages the probabilities over the crops of an image (AlexNet, section 4.1)."""
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         """(N, crops, 3, S, S) -> (N, num_classes)."""
@@ -29,13 +31,15 @@ class Crops:
 
 
 class Dense:
-    """The network as a fully convolutional one: classes at every place, their mean; over scales and both mirrorings.
+    """Applies the network at every place of an image, as if fully convolutional (VGG, section 3.2; ResNet, Table 4).
 
-    As VGG, section 3.2: class scores are averaged over the places of a map, probabilities over maps.
+    The logits are averaged over the places of a feature map. The probabilities are then averaged over the scales and
+    over the image and its mirror image.
 
     Args:
-        scales: short sides that the image is resized to, in pixels.
-        size: side of the training images, in pixels. A place sees as much of the last feature map as they have of it.
+        scales: short sides to which the image is resized, in pixels.
+        size: side of the training images, in pixels. A place is a window of the last feature map as large as the last
+            feature map of a training image.
     """
 
     def __init__(self, scales: Sequence[int], size: int):
@@ -53,10 +57,10 @@ class Dense:
         return scores / len(self.scales)
 
     def logits(self, network: ResidualNet, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, num_classes), the mean over places."""
+        """(N, 3, H, W) -> (N, num_classes), the mean of the logits over all places."""
         last = list(network.spec.channels)[-1]
         features = network.feature_maps(images)[last]
         window = -(-self.size // network.spec.strides[last])
         window = [min(window, side) for side in features.shape[-2:]]
         places = functional.avg_pool2d(features, window, stride=1)
-        return network.fc(places.mean((-2, -1)))  # fc is linear: the mean of its outputs is that of its inputs
+        return network.fc(places.mean((-2, -1)))  # fc is linear: averaging inputs averages outputs

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: written whole, and found again by --resume."""
+"""Writes the checkpoints of a run, and fills a run from the checkpoint from which --resume goes on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import nn
 
 
 class RunCheckpointer(Checkpointer):
-    """fvcore's Checkpointer, with metadata in the file and files that appear whole.
+    """fvcore's Checkpointer, with metadata in the file. A file appears complete or not at all.
 
     Args:
-        model: whose parameters are saved.
+        model: the model whose parameters are saved.
         save_dir: folder of the checkpoints.
-        metadata: what a checkpoint says about its parameters.
-        checkpointables: what else has a state.
+        metadata: items that a checkpoint holds beside the parameters, such as task and arch (backbones.weights.read).
+        checkpointables: further objects with state_dict() and load_state_dict(), by the name of their item in the file.
     """
 
     def __init__(self, model: nn.Module, save_dir: str, metadata: dict, **checkpointables):
@@ -28,12 +28,13 @@ class RunCheckpointer(Checkpointer):
         self.metadata = metadata
 
     def save(self, name: str, *, resumable: bool = True, model: nn.Module | None = None) -> None:
-        """Writes `name`.pth. Every process must call this method, since each has a part of the state.
+        """Writes `name`.pth in the main process. Every process must call this method, since each has some of the state.
 
         Args:
             name: name of the file, without its suffix.
             resumable: the file is the latest state of the run, from which --resume goes on.
-            model: another model of the same kind, whose parameters are written in the place of the trained model's.
+            model: a model of the same kind, whose parameters are written instead of the trained model's; None for the
+                trained model.
 
         Raises:
             InputError: the disk is full, or the file cannot be written for another reason.
@@ -46,16 +47,21 @@ class RunCheckpointer(Checkpointer):
             self.tag_last_checkpoint(self.path(name).name)
 
     def save_model(self, model: nn.Module, name: str) -> None:
-        """Writes the parameters of another model of the same kind, with the same metadata, as `name`.pth."""
+        """Writes the parameters of another model of the same kind as `name`.pth, with the metadata but without a state.
+
+        Args:
+            model: the model.
+            name: name of the file, without its suffix.
+        """
         if self.save_to_disk:
             save_checkpoint({"model": model.state_dict(), **self.metadata}, self.path(name))
 
     def path(self, name: str) -> Path:
-        """The file of the checkpoint `name`."""
+        """The path of the checkpoint `name`, a name without suffix."""
         return Path(self.save_dir) / f"{name}.pth"
 
     def keep_latest(self, count: int) -> None:
-        """Removes all but the latest `count` of the intermediate checkpoints, model_0000123.pth."""
+        """Removes all intermediate checkpoints (such as model_0000123.pth) except for the latest `count`."""
         if self.save_to_disk:
             for path in sorted(Path(self.save_dir).glob("model_[0-9]*.pth"))[:-count]:
                 path.unlink()
@@ -64,14 +70,15 @@ class RunCheckpointer(Checkpointer):
         write_text(last_filename_basename, Path(self.save_dir) / "last_checkpoint")
 
     def restore(self, checkpoint: dict, path: str) -> None:
-        """Fills the model and everything else that has a state from the content of a checkpoint.
+        """Fills the model and all `checkpointables` from the content of a checkpoint.
 
         Args:
-            checkpoint: what `backbones.weights.files.read_checkpoint` returned; its entries are taken out.
+            checkpoint: what `backbones.weights.files.read_checkpoint` returned. Used entries are removed from the dict,
+                to free their memory.
             path: the file, for messages.
 
         Raises:
-            InputError: the checkpoint does not fill the model.
+            InputError: the parameters in the checkpoint do not fit the model.
         """
         load_state(self.model, checkpoint.pop("model"), path)
         for name, target in self.checkpointables.items():

@@ -1,6 +1,6 @@
-"""Hooks of detectron2's trainer that pretraining and detection share.
+"""Hooks of the trainer, for pretraining and detection.
 
-What a hook must remember over a resume is in its state dict, which the checkpoint holds.
+The trainer saves the state dict of every hook in a checkpoint, so that a resumed run can restore the hook.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ log = logging.getLogger("residet")
 
 
 class ProgressBar(HookBase):
-    """Iterations done, rate, ETA, images per second, total loss and learning rate."""
+    """Shows a bar with iterations, rate, ETA, images per second, total loss and learning rate.
+
+    Args:
+        batch: number of images in an iteration, over all processes.
+    """
 
     def __init__(self, batch: int):
         self.batch = batch
@@ -47,15 +51,18 @@ class ProgressBar(HookBase):
 
 
 class MovingAverage(HookBase):
-    """Exponential moving average of parameters and statistics, `averaged.module`.
+    """Keeps the exponential moving average of the model's parameters and of its norms' statistics.
 
-    At the end it is written as model_ema.pth.
+    Writes the averaged model as model_ema.pth at the end of the run.
 
     Args:
-        checkpointer: of the model that is trained.
-        decay: weight of the average at each update.
+        checkpointer: writes the file; its model is the model that is averaged.
+        decay: factor of the old average in an update; the present value gets 1 - decay.
         period: iterations between two updates.
-        start: until this iteration the average is a copy.
+        start: before this iteration an update copies the present values instead of averaging.
+
+    Attributes:
+        averaged: torch's AveragedModel; `averaged.module` is the averaged model.
     """
 
     def __init__(self, checkpointer: RunCheckpointer, decay: float, period: int, start: int = 0):
@@ -66,7 +73,7 @@ class MovingAverage(HookBase):
         self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
     def before_train(self):
-        if self.averaged.n_averaged == 0:  # weights from a file have come since
+        if self.averaged.n_averaged == 0:  # the model may have got weights from a file after __init__ copied the model
             self.averaged.module.load_state_dict(self.model.state_dict())
 
     def after_step(self):
@@ -121,20 +128,30 @@ class PreciseStatistics(HookBase):
 
 
 class LogPrinter(CommonMetricPrinter):
-    """detectron2's line of an iteration in log.txt, which a run may also write twice before iterations are timed."""
+    """Writes detectron2's line about an iteration to log.txt.
+
+    detectron2's own printer fails if it writes two lines in the same iteration before the iterations are timed.
+    """
 
     def _get_eta(self, storage: EventStorage) -> str | None:
         try:
             return super()._get_eta(storage)
-        except ZeroDivisionError:  # stopped right after a line: it divides by the iterations since
+        except ZeroDivisionError:  # detectron2 divides by the number of iterations since its last line
             return None
 
 
 class Evaluation(HookBase):
-    """Evaluates every `period` iterations (0: never before the end) and at the end.
+    """Evaluates the model every `period` iterations and at the end.
 
-    The results, {"data set/metric": value}, are `trainer.fresh_results` in every process until the next iteration;
-    `results` keeps the last ones as the evaluator gave them.
+    Sets `trainer.fresh_results` to the results, {"data set/metric": value}, in every process. In an iteration without
+    evaluation, `trainer.fresh_results` is {}.
+
+    Args:
+        period: iterations between two evaluations; 0 evaluates at the end only.
+        evaluate: evaluates the model: () -> results in the main process.
+
+    Attributes:
+        results: the results of the last evaluation, nested as `evaluate` returned them.
     """
 
     def __init__(self, period: int, evaluate: Callable[[], dict]):
@@ -163,19 +180,22 @@ class Evaluation(HookBase):
 
 
 def _plain(results: dict) -> dict:
-    """Without numpy's scalars, which a checkpoint must not hold."""
+    """Turns numpy's scalars into floats, since a checkpoint must not hold numpy's."""
     return {k: _plain(v) if isinstance(v, dict) else v if isinstance(v, int) else float(v) for k, v in results.items()}
 
 
 class BestCheckpoint(HookBase):
-    """Keeps the best state of the run so far as model_best.pth; ends the run when nothing has improved for long.
+    """Keeps the state of the run with the best results as model_best.pth, and ends a run that no longer improves.
 
     Args:
-        checkpointer: writes it.
-        metric: "data set/metric" of the results; an error or a loss, by its own or its group's name, is
-            better when lower.
-        patience: evaluations without improvement before the run ends; 0 for never.
-        model: whose parameters are kept, where they are not those that are trained.
+        checkpointer: writes the file.
+        metric: "data set/metric" in the results. Lower is better if the metric ends in "error" or "loss", or if the
+            part before the metric begins with "errors" or "validation"; otherwise higher is better.
+        patience: number of evaluations in a row without improvement after which the run ends; 0 for never.
+        model: the model whose parameters are kept; None for the trained model.
+
+    Raises:
+        InputError: the results have no such metric.
     """
 
     def __init__(self, checkpointer: RunCheckpointer, metric: str, patience: int, model: nn.Module | None = None):
@@ -191,7 +211,7 @@ class BestCheckpoint(HookBase):
         self.stale = 0
 
     def before_train(self):
-        if self.patience and self.stale >= self.patience:  # decided, and killed before the end
+        if self.patience and self.stale >= self.patience:  # the run was killed after it had decided to end
             self.trainer.max_iter = min(self.trainer.max_iter, self.trainer.start_iter + 1)
 
     def after_step(self):
@@ -215,7 +235,8 @@ class BestCheckpoint(HookBase):
                 self.best_iter,
                 self.patience,
             )
-            self.trainer.max_iter = self.trainer.iter + 2  # one more, which does what is to be done at the end
+            # One more iteration, in which every hook does its work at the end of a run.
+            self.trainer.max_iter = self.trainer.iter + 2
 
     def state_dict(self) -> dict:
         return {"best": self.best, "best_iter": self.best_iter, "stale": self.stale}

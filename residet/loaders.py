@@ -1,4 +1,4 @@
-"""What the loaders of both sides share: random numbers by place in the run, and workers that a signal does not end."""
+"""Loaders of pretraining and detection: random numbers by position in the run; workers that SIGTERM does not end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from torch.utils.data import DataLoader, Sampler
 
 @contextlib.contextmanager
 def seeded(numbers: Sequence[int]) -> Iterator[None]:
-    """Within, the random numbers of torch on the CPU, numpy and Python follow from `numbers` alone."""
+    """A context in which the random numbers of torch (on the CPU), numpy and Python depend on `numbers` alone.
+
+    On leaving the context, the three generators go on as before.
+    """
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
     torch.default_generator.manual_seed(seed)
@@ -33,11 +36,13 @@ def seeded(numbers: Sequence[int]) -> Iterator[None]:
 
 
 class PositionSampler(Sampler):
-    """A process's share of an endless stream, from one of its images on, as (position in the stream, index).
+    """Yields (position in the run, index of the image) for the images that a process trains on.
+
+    The position counts the images of all processes, so no two images of the run have the same position.
 
     Args:
-        indices: the process's share, a function of the seed alone, as detectron2's training samplers give it.
-        start: so many of them are passed over.
+        indices: the endless indices of this process, as a training sampler of detectron2 gives them for a seed.
+        start: number of indices to pass over.
     """
 
     def __init__(self, indices: Iterable[int], start: int):
@@ -45,18 +50,19 @@ class PositionSampler(Sampler):
         self.start = start
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        for own, index in enumerate(itertools.islice(self.indices, self.start, None), self.start):
-            yield own * comm.get_world_size() + comm.get_rank(), index
+        for number, index in enumerate(itertools.islice(self.indices, self.start, None), self.start):
+            yield number * comm.get_world_size() + comm.get_rank(), index
 
 
 class Loader(DataLoader):
-    """A DataLoader whose workers SIGTERM does not reach.
+    """A DataLoader whose workers block SIGTERM.
 
-    A pre-empted job's signal goes to every process of its group, but the run needs its workers until it has saved.
+    When a job is pre-empted, SIGTERM goes to every process of the job. The training needs its workers until the current
+    iteration is done and saved.
     """
 
     def __iter__(self):
-        # Workers inherit the mask; to ignore the signal once they run would leave them a moment in which it ends them.
+        # Workers inherit the mask. If a worker ignored the signal only after its start, an earlier signal would end it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             return super().__iter__()
@@ -65,10 +71,15 @@ class Loader(DataLoader):
 
 
 def loader_options(cfg: CfgNode) -> dict:
-    """Arguments of a `Loader`, as exact resume and pre-emption want them."""
-    # At exit multiprocessing asks workers to end by SIGTERM and waits; what is registered so comes before.
+    """Arguments of a `Loader`, from DATALOADER.NUM_WORKERS and MODEL.DEVICE, with a random generator of its own.
+
+    Also registers that the workers are killed when the process exits.
+    """
+    # At exit multiprocessing sends SIGTERM to the workers, which block SIGTERM, and waits for them without end. A
+    # finalizer of this priority runs earlier.
     multiprocessing.util.Finalize(None, _end_workers, exitpriority=10)
-    # A generator of its own: the loader draws from it when it starts, which a resumed run does more often.
+    # A loader draws a number from its generator when it starts. A resumed run starts its loaders once more, so drawing
+    # from the global generator would change the random numbers after a resume.
     return {
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
         "generator": torch.Generator(),
@@ -77,7 +88,7 @@ def loader_options(cfg: CfgNode) -> dict:
 
 
 def _end_workers() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when a worker is killed
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

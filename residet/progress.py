@@ -1,4 +1,4 @@
-"""The progress bar of every loop that a user waits for."""
+"""The progress bar of loops that a user waits for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from tqdm import tqdm
 
 
 def progress(iterable=None, **options) -> tqdm:
-    """A bar with rate and ETA on the console of the main process; where that is no terminal, a line now and then."""
+    """A bar with rate and ETA on stderr, in the main process only. If stderr is no terminal: a line every 20 seconds.
+
+    Args:
+        iterable: what the loop runs over; None if the caller updates the bar.
+        options: further arguments of tqdm.
+    """
     interval = 0.5 if sys.stderr.isatty() else 20
     return tqdm(
         iterable,

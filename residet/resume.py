@@ -1,4 +1,4 @@
-"""What lets a run be stopped at any moment and gone on with: random state, checkpoints, SIGTERM."""
+"""Hooks that let a run stop at any moment and go on exactly: random state, checkpoints, SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ log = logging.getLogger("residet")
 
 
 class StopTraining(BaseException):
-    """Ends the run after this iteration. Not an Exception: detectron2 logs those as failures."""
+    """Raised to end the run after this iteration. Not an Exception, since detectron2 logs an Exception as a failure."""
 
 
 class RandomState(HookBase):
-    """Every random number generator of every process goes on where it was."""
+    """Restores the state of all random number generators when a run resumes, in each process.
+
+    If the number of processes has changed, the generators stay as they are and a warning is logged.
+    """
 
     def __init__(self):
         self._restored: list = []
@@ -59,12 +62,14 @@ def _set_random_state(state: dict) -> None:
 
 
 class Saver(HookBase):
-    """Checkpoints: every `period` iterations, at the end, and when SIGTERM asks the run to leave (a pre-empted job).
+    """Writes a checkpoint every `period` iterations and at the end. On SIGTERM, writes one and ends the run.
+
+    A scheduler sends SIGTERM to a job that must make room for another.
 
     Args:
-        checkpointer: writes them.
-        period: iterations between two.
-        keep: how many of those on the way stay; 0 for all.
+        checkpointer: writes the files.
+        period: iterations between two checkpoints.
+        keep: number of intermediate checkpoints that stay; 0 keeps all.
     """
 
     def __init__(self, checkpointer: RunCheckpointer, period: int, keep: int = 0):
@@ -96,7 +101,8 @@ class Saver(HookBase):
             raise StopTraining
 
     def _all_stop(self, done: int) -> bool:
-        # Processes hear the signal at different times and must leave together; asking costs a round trip.
+        # The signal reaches the processes at different times, but they must stop after the same iteration. Asking all
+        # processes takes time, so they ask every 10 iterations only.
         if comm.get_world_size() > 1 and done % 10:
             return False
         return any(comm.all_gather(self._asked_to_stop))

@@ -13,12 +13,14 @@ PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Step(SimpleTrainer):
-    """Forward, backward, update. detectron2's AMPTrainer knows CUDA only, and neither of its two accumulates.
+    """Forward pass, backward pass and update of the weights.
+
+    detectron2's AMPTrainer runs on CUDA only, and neither AMPTrainer nor SimpleTrainer accumulates gradients.
 
     Args:
-        model: batch -> dict of losses.
-        optimizer: of the model's parameters. An optimizer that clips gradients sees them after the scaler has unscaled
-            them.
+        model: batch -> {name: loss}.
+        optimizer: updates the model's parameters. An optimizer that clips gradients gets the gradients after the scaler
+            has unscaled them.
         micro_batches: number of batches whose gradients are averaged before an update.
         precision: a name in `PRECISIONS`: the number format of matrix products and convolutions ("float16" brings a
             gradient scaler), or "" for the model's own.

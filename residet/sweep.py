@@ -1,4 +1,4 @@
-"""Runs of other tools one after the other, within a time; each is finished, resumed or begun as its folder says."""
+"""Runs other tools one after the other, within a time limit. The folder of a run tells whether to resume the run."""
 
 from __future__ import annotations
 
@@ -15,32 +15,40 @@ from backbones.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
-    """What every tool that runs others takes: --processes, --minutes, --output and --set.
+    """Adds the arguments of a tool that runs other tools: --processes, --minutes, --output and --set.
 
     Args:
-        output: the default folder of all runs.
+        parser: the parser of the tool.
+        output: the default of --output.
     """
-    parser.add_argument("--processes", type=int, default=1, help="of each run, one a GPU")
-    parser.add_argument("--minutes", type=float, default=0, help="leave after so many, saved; 0 for no limit")
-    parser.add_argument("--output", default=output, help="of all runs; the same one goes on with them")
+    parser.add_argument("--processes", type=int, default=1, help="number of processes of each run, one per GPU")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="time limit, at which the current run is saved; 0 for none"
+    )
+    parser.add_argument("--output", default=output, help="folder of all runs; the same folder goes on with its runs")
     parser.add_argument(
         "--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for every run"
     )
 
 
 def command_of(tool: Path, processes: int) -> list[str]:
-    """The command that runs a tool, by torchrun where it is to run in several processes."""
+    """The command that runs the Python file `tool`, with torchrun if `processes` is more than 1."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return [sys.executable, *(launcher if processes > 1 else []), str(tool)]
 
 
 def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, deadline: float | None) -> bool:
-    """Whether the run of a folder is finished, by now or after having been run.
+    """Begins or resumes the run in `folder`, unless the run is finished. A finished run has left results.json.
+
+    A folder without checkpoint and without results is removed, and its run begins again.
 
     Args:
-        command: flags -> the command, with --resume among the flags where the run goes on.
-        folder: its OUTPUT_DIR; it is finished where it holds results.json.
-        deadline: of time.monotonic(), when it is saved and left; None for no limit.
+        command: makes the command of the run: (flags) -> command; flags are ["--resume"] or [].
+        folder: OUTPUT_DIR of the run.
+        deadline: the time.monotonic() at which the run is saved and stopped; None for no limit.
+
+    Returns:
+        whether the run is finished now.
 
     Raises:
         InputError: the run failed.
@@ -48,15 +56,27 @@ def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, dead
     done = folder / "results.json"
     if done.is_file():
         return True
-    # In the folder itself, or in that of a stage.
+    # A training in phases has its checkpoints in a subfolder for each phase.
     flags = ["--resume"] if any(folder.glob("last_checkpoint")) or any(folder.glob("*/last_checkpoint")) else []
     if not flags and folder.is_dir():  # killed before its first checkpoint
         shutil.rmtree(folder)
-    return call(command(flags), deadline) and done.is_file()  # someone else may have stopped it too
+    # A run that someone else stops by SIGTERM ends without an error and without results.
+    return call(command(flags), deadline) and done.is_file()
 
 
 def call(command: Sequence[str], deadline: float | None) -> bool:
-    """Whether the command came to its end in time; it is asked to leave, by SIGTERM, where it does not."""
+    """Runs a command. At the deadline, sends SIGTERM and waits for the command to end.
+
+    Args:
+        command: the command and its arguments.
+        deadline: a time.monotonic(); None for no limit.
+
+    Returns:
+        whether the command ended before the deadline.
+
+    Raises:
+        InputError: the command failed.
+    """
     if deadline and time.monotonic() >= deadline:
         return False
     process = subprocess.Popen(command)
@@ -72,5 +92,5 @@ def call(command: Sequence[str], deadline: float | None) -> bool:
 
 
 def deadline_in(minutes: float) -> float | None:
-    """The deadline so many minutes from now; 0 for none."""
+    """The time.monotonic() in so many minutes; None, which is no deadline, for 0 minutes."""
     return time.monotonic() + 60 * minutes if minutes else None
