@@ -5,14 +5,14 @@
 
 from backbones._detectron2 import provide_detectron2
 
-# Before any other module of the project runs, so that each may import detectron2 in any order.
+# This call comes first: from here on, every module of the project can import detectron2.
 provide_detectron2()
 
 __all__ = ["create_network", "get_spec", "list_networks", "load_backbone"]
 
 
 def __getattr__(name):
-    """Imports the public functions when one is first asked for: `import backbones` alone does not import torch."""
+    """Imports a public function when the caller first asks for it: `import backbones` alone does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module 'backbones' has no attribute {name!r}")
     from backbones import api

@@ -1,14 +1,14 @@
-"""Finds detectron2, which is not on the package index.
+"""Makes `import detectron2` work, although detectron2 is not on the package index.
 
-The installed one comes first. Where there is none, the pure-Python copy that the `labgym` wheel publishes as
-`LabGym.detectron2` takes its place, under its own name: modules are called `detectron2.x`, so that pickles, loggers
-and registries are the same as upstream's.
+An installed detectron2 is used first. Else `import detectron2` loads the pure-Python copy that the `labgym` wheel
+publishes as `LabGym.detectron2`. The copy's modules are named `detectron2.x`, so that pickles, loggers and registries
+are the same as upstream's.
 
-Two mechanisms make that hold:
+Two mechanisms load the copy under the name `detectron2`:
 
-- a folder whose only content is a package `detectron2` goes to the end of `sys.path`. multiprocessing hands
-  `sys.path` to spawned processes, so they find it before they unpickle anything, whatever their main module imports;
-- the copy imports itself as `LabGym.detectron2.x`. An import hook answers each such name with the module
+- A folder whose only content is a package `detectron2` goes to the end of `sys.path`. multiprocessing hands `sys.path`
+  to spawned processes, so that a spawned process finds the package before the process unpickles anything.
+- The copy imports its own modules as `LabGym.detectron2.x`. An import hook answers each such name with the module
   `detectron2.x`, so that no module is loaded twice.
 """
 
@@ -32,13 +32,16 @@ REMEDY = (
 
 
 def provide_detectron2() -> None:
-    """Makes `import detectron2` find the installed one or the copy, here and in spawned processes; imports nothing."""
+    """Makes `import detectron2` find detectron2 or the labgym copy, in this process and in spawned processes.
+
+    The function itself imports nothing.
+    """
     if find_spec("detectron2") is None:
         sys.path.append(str(_STAND_IN))
 
 
 def detectron2_source() -> str | None:
-    """Where `import detectron2` finds it: "installed", "labgym", or None where there is neither."""
+    """The source of `import detectron2`: "installed", "labgym" for the copy, or None if neither is installed."""
     spec = find_spec("detectron2")
     if spec is None or Path(spec.origin or "").parent.parent == _STAND_IN:
         return "labgym" if _labgym_folder() else None
@@ -46,17 +49,21 @@ def detectron2_source() -> str | None:
 
 
 def load_labgym_copy() -> None:
-    """Puts the labgym copy in the place of the stand-in package that is being imported as `detectron2`."""
+    """Loads the labgym copy as `detectron2`. The stand-in package in `_labgym` calls this while it is imported.
+
+    Raises:
+        ModuleNotFoundError: the labgym wheel is not installed either.
+    """
     folder = _labgym_folder()
     if folder is None:
         raise ModuleNotFoundError(f"detectron2 is not installed; {REMEDY}", name="detectron2")
     sys.meta_path.insert(0, _CopyFinder())
-    # Deprecated calls in the copy, which its user can do nothing about.
+    # The user can do nothing about deprecated calls in the copy.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=FutureWarning)
     warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    # The copy names some loggers literally; what they say belongs to detectron2's log.
+    # The copy names some loggers "LabGym.detectron2.x" literally; their lines belong to detectron2's log.
     logging.getLogger(_COPY).parent = logging.getLogger("detectron2")
 
     spec = spec_from_file_location("detectron2", folder / "__init__.py", submodule_search_locations=[str(folder)])
@@ -66,7 +73,7 @@ def load_labgym_copy() -> None:
 
 
 def _labgym_folder() -> Path | None:
-    labgym = find_spec("LabGym")  # does not import it
+    labgym = find_spec("LabGym")  # find_spec does not import LabGym
     if labgym is None or not labgym.submodule_search_locations:
         return None
     folder = Path(labgym.submodule_search_locations[0]) / "detectron2"
@@ -74,7 +81,7 @@ def _labgym_folder() -> Path | None:
 
 
 class _CopyFinder(MetaPathFinder):
-    """Answers `LabGym.detectron2.x` with `detectron2.x`."""
+    """Import hook: importing `LabGym.detectron2.x` gives the module `detectron2.x`."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname == _COPY or fullname.startswith(_COPY + "."):
@@ -89,5 +96,5 @@ class _SameModuleLoader(Loader):
         return module
 
     def exec_module(self, module):
-        # The import system has just overwritten it; relative imports read it.
+        # The import system has just overwritten `__spec__`, and relative imports read `__spec__`.
         module.__spec__ = self._own_spec

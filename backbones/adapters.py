@@ -1,7 +1,7 @@
-"""The networks in torchvision's detectors.
+"""Puts a network of the catalogue into torchvision's detectors.
 
-detectron2's take them by name once `backbones.registry` is imported; anything else takes `feature_maps` of
-any network.
+For detectron2, import `backbones.registry` and name the network in MODEL.BACKBONE.NAME. For other libraries, call
+`feature_maps` of the network.
 """
 
 from __future__ import annotations
@@ -38,25 +38,28 @@ def backbone_for_torchvision(
     RetinaNet and FCOS take `returned_layers=(2, 3, 4), extra_blocks=LastLevelP6P7(256, 256)`, as in torchvision.
 
     Args:
-        name: a network with maps res2 to res5, as the residual networks for ImageNet have.
-        pretrained: a file that `loading.load_backbone` reads; without it the network is as initialised.
-        trainable_layers: how many of stem and four stages train, counted from the last; 3 with a file, 5 without.
-        returned_layers: stages that enter the pyramid, 1 to 4 for res2 to res5.
-        extra_blocks: makes further levels; max pooling of the last by default.
-        out_channels: channels of the pyramid.
+        name: a network with maps res2 to res5: every residual network for ImageNet.
+        pretrained: a file that `load_backbone` reads; None leaves the network as initialised.
+        trainable_layers: how many of the five layers (stem, res2 to res5) train, counted from res5 backwards. None
+            means 3 if `pretrained` is given, else 5.
+        returned_layers: stages that enter the pyramid, in order, 1 to 4 for res2 to res5.
+        extra_blocks: makes further levels of the pyramid; None adds a max pooling of the last level.
+        out_channels: channels of every level of the pyramid.
 
     Returns:
-        (N, 3, H, W) -> {"0": (N, out_channels, H/4, W/4), "1": …, "pool": …}, with frozen BN where a file was given,
-        and with `image_mean` and `image_std`, of RGB pixels in 0 to 1, for the detector.
+        the pyramid: (N, 3, H, W) -> {"0": (N, out_channels, H/4, W/4), "1": …, "pool": …}. With `pretrained`, all BN
+        layers of the network are frozen. The attributes `image_mean` and `image_std`, for RGB pixels in 0 to 1, are
+        the detector's arguments of the same names.
 
     Raises:
-        InputError: the network is unknown or has no such maps, or the file does not fill it.
+        InputError: the network is unknown or lacks the maps, an argument is out of range, or the file does not fill the
+            network.
     """
     spec = get_spec(name)
     if not spec.pyramid:
         raise InputError(f"{name}: torchvision's detectors take a network with maps res2 to res5 at strides 4 to 32")
     if not returned_layers or list(returned_layers) != sorted(set(returned_layers) & {1, 2, 3, 4}):
-        raise InputError(f"returned_layers: {tuple(returned_layers)} are not stages of 1 to 4, each once and in order")
+        raise InputError(f"returned_layers: {tuple(returned_layers)}: give stages of 1 to 4, each once and in order")
     if pretrained is None:
         network, pixels = spec.build(stages=returned_layers[-1]), {}
     else:
@@ -65,7 +68,9 @@ def backbone_for_torchvision(
     if trainable_layers is None:
         trainable_layers = 5 if pretrained is None else 3
     if not 0 <= trainable_layers <= len(FEATURES):
-        raise InputError(f"trainable_layers: {trainable_layers} is not in 0 to {len(FEATURES)}")
+        raise InputError(
+            f"trainable_layers: {trainable_layers} is not in 0 to {len(FEATURES)}, the number of {', '.join(FEATURES)}"
+        )
     network.freeze(len(FEATURES) - trainable_layers)
     backbone = FeaturePyramid(network, [FEATURES[i] for i in returned_layers], out_channels, extra_blocks)
     backbone.image_mean = [v / 255 for v in pixels.get("mean", IMAGENET_MEAN)]
@@ -74,13 +79,13 @@ def backbone_for_torchvision(
 
 
 class FeaturePyramid(nn.Module):
-    """A feature pyramid on a network, with the names of parameters that torchvision's BackboneWithFPN has.
+    """A feature pyramid on a network. Parameters have the names of torchvision's BackboneWithFPN.
 
     Args:
-        body: the network.
-        maps: names of the feature maps that enter the pyramid.
-        out_channels: channels of every level.
-        extra_blocks: makes further levels; max pooling of the last by default.
+        body: the network that makes the feature maps.
+        maps: names of the feature maps that enter the pyramid, such as "res2".
+        out_channels: channels of every level of the pyramid.
+        extra_blocks: makes further levels of the pyramid; None adds a max pooling of the last level.
     """
 
     def __init__(
@@ -100,7 +105,10 @@ class FeaturePyramid(nn.Module):
 
 
 def _as_rgb(network: FeatureNetwork) -> dict:
-    """What the file says of mean and std, for RGB. Torchvision gives RGB: a stem trained on BGR is turned round."""
+    """The file's pixel mean and std in RGB order. A stem trained on BGR pixels is changed in place to take RGB.
+
+    torchvision's detectors give RGB pixels.
+    """
     metadata = network.pretrained_cfg
     pixels = {k: metadata[k] for k in ("mean", "std") if k in metadata}
     if metadata.get("channel_order") != "BGR":

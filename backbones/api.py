@@ -32,12 +32,14 @@ def create_network(
         name: a name of `list_networks`, or of a Wide ResNet on CIFAR.
         num_classes: outputs of the classifier; by default as many as `pretrained` has, else as in the papers. 0 leaves
             the classifier out.
-        pretrained: a file of weights: ours, torchvision's, timm's or detectron2's. A classifier of another number of
-            classes than `num_classes` stays as initialised; all other parameters must be in the file.
-        options: of the network: `norm` (channels -> module), `zero_init_residual`, `checkpoint_activations`.
+        pretrained: a file of weights: residet's, torchvision's, timm's or detectron2's. The file must hold all
+            parameters. If the file has another number of classes than `num_classes`, the last layer stays as
+            initialised.
+        options: further arguments of the network's class: `norm` (channels -> module), `zero_init_residual`,
+            `checkpoint_activations`.
 
     Raises:
-        InputError: the name is unknown, the file cannot be read or is of another network, or the network lacks an
+        InputError: the name is unknown, the file cannot be read or holds another network, or the network lacks an
             option.
     """
     spec = get_spec(name)

@@ -19,12 +19,28 @@ from torch.utils.checkpoint import checkpoint
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size at stride 1, without bias: a norm follows or precedes it."""
+    """A padded convolution without bias: (N, inputs, H, W) -> (N, outputs, H/stride, W/stride), sizes rounded up.
+
+    A bias would have no use, since a norm precedes or follows every convolution.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        kernel: side of the kernel, an odd number.
+        stride: stride in both directions.
+        groups: groups of channels, as of `nn.Conv2d`.
+    """
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 class ZeroPad(nn.Module):
-    """Shortcut of option A: (N, C, H, W) -> (N, C', H/s, W/s), the channels past C are zeros. ResNet, section 3.3."""
+    """Shortcut of option A (ResNet, section 3.3): (N, C, H, W) -> (N, C', H/s, W/s); channels past C are zeros.
+
+    Args:
+        inputs: C.
+        outputs: C'.
+        stride: s; every s-th pixel is kept.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -36,7 +52,18 @@ class ZeroPad(nn.Module):
 
 
 def shortcut(spec: ArchSpec, inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
-    """What leads around a branch where that is not the identity (ResNet, Eqn. 2), else None."""
+    """The shortcut module of a block (ResNet, Eqn. 2): (N, inputs, H, W) -> (N, outputs, H/s, W/s).
+
+    Args:
+        spec: the network of the block; `spec.shortcut` is the shortcut option.
+        inputs: channels of the block's input.
+        outputs: channels of the block's output.
+        stride: s, the stride of the block.
+        norm: makes the norm layer after a projection. A pre-activation network has no norm there.
+
+    Returns:
+        the module, or None where the shortcut is the identity or the network is plain.
+    """
     changes = stride != 1 or inputs != outputs
     if spec.shortcut == "none" or not (changes or spec.shortcut == "C"):
         return None
@@ -49,17 +76,19 @@ def shortcut(spec: ArchSpec, inputs: int, outputs: int, stride: int, norm: Norm)
 class Block(nn.Module):
     """relu(x + F(x)), in a plain network relu(F(x)): (N, C, H, W) -> (N, C', H/s, W/s). ResNet, Eqn. 1 and 2.
 
-    F is the convolutions of `spec.kernels`, each with its norm, with ReLU (and dropout) between them.
+    F is the convolutions of `spec.kernels`, each followed by its norm, with ReLU (and dropout) between them.
 
     Args:
-        spec: the network that it is a block of.
-        inputs, inner, outputs: channels of x, of the convolutions before the last, and of the result.
-        stride: of the block.
-        norm: makes a norm of so many channels.
-        first: it is the first block of the network.
+        spec: the network of the block.
+        inputs: C, the channels of x.
+        inner: output channels of every convolution except the last.
+        outputs: C', the channels of the result.
+        stride: s, the stride of the block.
+        norm: makes the norm layer for a number of channels.
+        first: whether the block is the first of the network.
 
     Attributes:
-        checkpointed: whether training forgets what F computed and computes it again in the backward pass.
+        checkpointed: whether training keeps only x and computes the block again in the backward pass, to save memory.
     """
 
     def __init__(self, spec: ArchSpec, inputs: int, inner: int, outputs: int, stride: int, norm: Norm, first: bool):
@@ -86,11 +115,14 @@ class Block(nn.Module):
 
     @property
     def layers(self) -> list[tuple[nn.Module, nn.Module | None]]:
-        """Convolutions and their norms, in order; the first block of a pre-activation network has no first norm."""
+        """Pairs of a convolution and its norm, in order.
+
+        The first norm is None in the first block of a pre-activation network.
+        """
         return [(getattr(self, f"conv{i}"), getattr(self, f"bn{i}", None)) for i in range(1, self.size + 1)]
 
     def between(self, x: Tensor) -> Tensor:
-        """What happens between two convolutions beside the norm."""
+        """ReLU, and dropout if the network has dropout: the layers between two convolutions beside the norm."""
         x = self.relu(x)
         return x if self.dropout is None else self.dropout(x)
 
@@ -101,7 +133,7 @@ class Block(nn.Module):
         return x
 
     def compute(self, x: Tensor) -> Tensor:
-        """The block, without regard to checkpointing."""
+        """The block's result, (N, C, H, W) -> (N, C', H/s, W/s); `forward` adds the checkpointing."""
         out = self.branch(x)
         if not self.plain:
             out = out + (x if self.downsample is None else self.downsample(x))
@@ -141,7 +173,10 @@ class PreActBlock(Block):
 
 @contextlib.contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """Computing a block again must not count its batch twice in the running statistics of BN."""
+    """A context in which the running statistics of BN stay as they are.
+
+    Checkpointing computes a block twice. The second pass must not count the batch again.
+    """
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
     before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""Every network of the three papers, one row a network, with the sizes that the papers print.
+"""The catalogue: one row for each network of the three papers and VGG, with the sizes that the papers print.
 
 To add a network, add a row.
 """
@@ -24,7 +24,7 @@ def _params(value: str, source: str, differs: str = "") -> PublishedValue:
 
 
 def _weights(value: str, source: str) -> PublishedValue:
-    """Where a paper counts convolutions and classifier only."""
+    """A number of parameters from a paper that counts convolutions and classifier only, without norms."""
     return PublishedValue("weights", value, source)
 
 
@@ -33,13 +33,13 @@ def _flops(value: str, source: str, differs: str = "") -> PublishedValue:
 
 
 def _basic(name: str, depths, *published: PublishedValue, width: float = 1, **fields) -> ArchSpec:
-    """Basic blocks at `width` times ResNet's channels (Wide ResNet, Table 7)."""
+    """A network of basic blocks, with `width` times ResNet's channels (Wide ResNet, Table 7)."""
     widths = tuple(round(width * c) for c in (64, 128, 256, 512))
     return ArchSpec(name, BASIC, depths, widths, widths, published=published, network=ResidualNet, **fields)
 
 
 def _bottleneck(name: str, depths, *published: PublishedValue, cardinality: int = 1, d: int = 64, **fields) -> ArchSpec:
-    """Bottlenecks of 256 to 2048 outputs, `cardinality` x `d` channels wide in res2 (ResNeXt, Table 2)."""
+    """A network of bottlenecks with 256 to 2048 outputs, in res2 `cardinality` x `d` wide (ResNeXt, Table 2)."""
     inner = tuple(cardinality * d * m for m in (1, 2, 4, 8))
     return ArchSpec(
         name,
@@ -55,7 +55,7 @@ def _bottleneck(name: str, depths, *published: PublishedValue, cardinality: int 
 
 
 def _cifar(name: str, depth: int, *published: PublishedValue, kernels=BASIC, **fields) -> ArchSpec:
-    """Basic blocks of 16, 32 and 64 channels, or bottlenecks around them, in three stages."""
+    """Three stages of basic blocks of 16, 32 and 64 channels, or of bottlenecks with so many inner channels."""
     blocks = (depth - 2) // (3 * len(kernels))
     inner = (16, 32, 64)
     widths = inner if kernels == BASIC else tuple(4 * c for c in inner)
@@ -74,7 +74,7 @@ def _cifar(name: str, depth: int, *published: PublishedValue, kernels=BASIC, **f
 
 
 def _cifar_resnext(name: str, cardinality: int, *published: PublishedValue) -> ArchSpec:
-    """Three stages of three bottlenecks, 64 channels wide in each path of res2 (ResNeXt, section 6.2)."""
+    """Three stages of three bottlenecks, whose paths have 64 channels in res2 (ResNeXt, section 6.2)."""
     inner = tuple(cardinality * d for d in (64, 128, 256))
     return ArchSpec(
         name,
@@ -236,12 +236,12 @@ def get_spec(name: str) -> NetworkSpec:
     """The catalogue's row of that name, or the Wide ResNet that the name describes (backbones/wide.py).
 
     Raises:
-        InputError: there is none; the message suggests the nearest.
+        InputError: no network has that name; the message suggests similar names.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
     if name.startswith(CIFAR_WRN):
         return parse_cifar_wrn(name)
-    near = [known for known in CATALOGUE if known.startswith(name)] or difflib.get_close_matches(name, CATALOGUE)
-    hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
-    raise InputError(f"unknown arch {name!r}: {hint}tools/complexity.py lists all")
+    similar = [row for row in CATALOGUE if row.startswith(name)] or difflib.get_close_matches(name, CATALOGUE)
+    hint = f"did you mean {' or '.join(similar[:3])}? " if similar else ""
+    raise InputError(f"unknown arch {name!r}: {hint}tools/complexity.py lists all networks")

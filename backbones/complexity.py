@@ -1,7 +1,8 @@
-"""Sizes of the networks, beside those that the papers print.
+"""Sizes of the networks beside the figures that the papers print.
 
-Counted without computing, on torch's meta device: parameters; multiply-adds of convolutions and classifier for one
-image of the papers' size (what the papers call FLOPs); activations, the values that these layers put out.
+The sizes are counted on torch's meta device, which computes no values: parameters; multiply-adds of convolutions and
+classifier for one image of the papers' size (FLOPs in the papers' words); activations, the number of output values of
+convolutions and classifier.
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 FLOPS_TOLERANCE = 0.03
-"""How far from a paper's FLOPs ours may be: the papers print two or three digits, and some round down."""
+"""Allowed relative difference from a paper's FLOPs: the papers print two or three digits, and some round down."""
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """Sizes of a network: params, weights (params without norms') and activations in millions, flops in billions."""
+    """Sizes of a network.
+
+    Attributes:
+        params: number of parameters, in millions.
+        weights: number of parameters without those of norms, in millions.
+        flops: multiply-adds of convolutions and classifier, in billions.
+        activations: output values of convolutions and classifier, in millions.
+    """
 
     params: float
     weights: float
@@ -33,7 +41,7 @@ class Complexity:
 
 @functools.cache
 def measure(spec: NetworkSpec) -> Complexity:
-    """Sizes for one image of the papers' size, with the papers' number of classes."""
+    """The sizes of a network, for one image of the papers' size and the papers' number of classes."""
     with torch.device("meta"):
         network = spec.build(spec.num_classes).eval()
         image = torch.empty(1, 3, spec.input_size, spec.input_size)
@@ -45,25 +53,28 @@ def measure(spec: NetworkSpec) -> Complexity:
         network(image)
     params = sum(p.numel() for p in network.parameters())
     norms = sum(p.numel() for m in network.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
-    # FlopCounterMode counts multiplication and addition apart.
+    # FlopCounterMode counts a multiply-add as two operations.
     return Complexity(params / 1e6, (params - norms) / 1e6, counter.get_total_flops() / 2e9, sum(outputs) / 1e6)
 
 
 def agrees(published: PublishedValue, size: Complexity) -> bool:
-    """Whether a size is the paper's: parameters to the digits printed, FLOPs within FLOPS_TOLERANCE."""
-    ours, printed = getattr(size, published.quantity), float(published.value)
+    """Whether a counted size is the size that a paper prints.
+
+    Params and weights must be equal to the last printed digit, flops within FLOPS_TOLERANCE.
+    """
+    counted, printed = getattr(size, published.quantity), float(published.value)
     if published.quantity == "flops":
-        return abs(ours / printed - 1) <= FLOPS_TOLERANCE
+        return abs(counted / printed - 1) <= FLOPS_TOLERANCE
     digits = len(published.value.partition(".")[2])
-    return round(ours, digits) == printed
+    return round(counted, digits) == printed
 
 
 def table(specs: Iterable[NetworkSpec], tablefmt: str = "simple") -> str:
-    """One line a network, one more for each further figure of a paper.
+    """A table of sizes as text: a line for each network, and a line for each further figure that a paper prints.
 
     Args:
         specs: the networks.
-        tablefmt: tabulate's name of a format, e.g. "github".
+        tablefmt: name of a table format of the package tabulate, e.g. "github".
     """
     columns = ["network", "blocks", "params M", "flops G", "activations M", "paper", "difference", "source"]
     lines = []

@@ -1,8 +1,9 @@
-"""The one exception for what a user can mend."""
+"""The exception for errors that the user can correct."""
 
 
 class InputError(ValueError):
-    """Input from outside (config, data, weights, command line) that cannot be used.
+    """The config, the data, the weights or the command line cannot be used.
 
-    The message names the file, the key or the value and the remedy. Tools print it and exit with code 2.
+    The message names the file, the key or the value, and says what to do. The tools print the message and exit with
+    code 2.
     """

@@ -1,11 +1,13 @@
-"""The three forms of a ResNeXt block (ResNeXt, Fig. 3), which compute the same, and the way of weights between them.
+"""The three forms of a ResNeXt block (ResNeXt, Fig. 3), and the conversion of weights between the forms.
+
+The three forms compute the same function:
 
     (a) C paths, each 1x1, 3x3 and 1x1, summed:            y = x + bn3(sum of T_i(x))         Eqn. 3
     (b) C paths, each 1x1 and 3x3, concatenated, one 1x1:   y = x + bn3(conv3([B_1(x), …]))
     (c) 1x1, grouped 3x3, 1x1:                              `blocks.Block`, which the catalogue uses
 
-BN and ReLU follow every convolution within a path; in (a) the last BN comes after the sum and before the shortcut is
-added (footnote 6). ReLU comes after the addition in all.
+BN and ReLU follow every convolution within a path. In (a) the last BN comes after the sum and before the shortcut is
+added (footnote 6). In all forms the last ReLU comes after the addition of the shortcut.
 """
 
 from __future__ import annotations
@@ -19,12 +21,21 @@ from backbones.spec import Form
 import torch
 from torch import Tensor, nn
 
-# What a path has of its own (in form (b) all but conv3), and the axis along which form (c) holds them together.
+# The layers of a path (form (b) has conv3 outside the paths) -> the axis along which the tensors of the paths are
+# concatenated in form (c).
 _PATH_AXES = {"conv1": 0, "bn1": 0, "conv2": 0, "bn2": 0, "conv3": 1}
 
 
 class Path(nn.Sequential):
-    """One transformation T_i up to its 3x3, in form (a) with the last 1x1: (N, C, H, W) -> (N, d or C', H/s, W/s)."""
+    """One path of a block: T_i of form (a), (N, C, H, W) -> (N, C', H/s, W/s), or B_i of form (b), -> (N, d, H/s, W/s).
+
+    Args:
+        inputs: C.
+        width: d, the width of the path.
+        outputs: C', the outputs of T_i; None makes B_i, which ends after the 3x3.
+        stride: s, the stride of the block.
+        norm: makes the norm layer for a number of channels.
+    """
 
     def __init__(self, inputs, width, outputs, stride, norm):
         super().__init__()
@@ -38,7 +49,7 @@ class Path(nn.Sequential):
 
 
 class SummedBlock(Block):
-    """Form (a)."""
+    """A block in form (a): the results of the paths are summed."""
 
     def _build_branch(self, spec, inputs, inner, outputs, stride, norm, first):
         width = inner // spec.groups
@@ -50,7 +61,7 @@ class SummedBlock(Block):
 
 
 class ConcatenatedBlock(Block):
-    """Form (b)."""
+    """A block in form (b): the results of the paths are concatenated before a common 1x1 convolution."""
 
     def _build_branch(self, spec, inputs, inner, outputs, stride, norm, first):
         width = inner // spec.groups
@@ -63,44 +74,44 @@ class ConcatenatedBlock(Block):
 
 
 def convert_form(state: Mapping[str, Tensor], form: Form, cardinality: int) -> dict[str, Tensor]:
-    """Maps the parameters (or gradients) of a network in any form to another form.
+    """Converts the parameters (or gradients) of a network from one form to another.
 
     Args:
         state: tensors by name, of a network in form (a), (b) or (c).
-        form: the form wanted.
+        form: the form to convert to.
         cardinality: C, the number of paths of a block.
 
     Returns:
-        tensors by the names of the form wanted.
+        tensors by the names that a network in `form` has.
     """
-    whole = _grouped(state)
+    grouped = _grouped(state)
     if form == "c":
-        return whole
-    own = set(_PATH_AXES) - ({"conv3"} if form == "b" else set())
+        return grouped
+    path_layers = set(_PATH_AXES) - ({"conv3"} if form == "b" else set())
     split = {}
-    for key, value in whole.items():
+    for key, value in grouped.items():
         match = re.fullmatch(r"(.*layer\d+\.\d+\.)(\w+)(\.\w+)", key)
-        if match is None or match.group(2) not in own:
+        if match is None or match.group(2) not in path_layers:
             split[key] = value
             continue
         block, layer, name = match.groups()
         counter = value.ndim == 0  # BN's count of batches is the same in every path
-        parts = [value] * cardinality if counter else value.chunk(cardinality, _PATH_AXES[layer])
-        split |= {f"{block}paths.{i}.{layer}{name}": part for i, part in enumerate(parts)}
+        values = [value] * cardinality if counter else value.chunk(cardinality, _PATH_AXES[layer])
+        split |= {f"{block}paths.{i}.{layer}{name}": value for i, value in enumerate(values)}
     return split
 
 
 def _grouped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` in form (c)."""
-    whole: dict[str, Tensor] = {}
-    parts: dict[str, list[Tensor]] = {}
+    """The tensors of `state` in form (c)."""
+    grouped: dict[str, Tensor] = {}
+    path_tensors: dict[str, list[Tensor]] = {}
     for key, value in state.items():
-        match = re.fullmatch(r"(.*)paths\.\d+\.(.*)", key)  # paths come in order
+        match = re.fullmatch(r"(.*)paths\.\d+\.(.*)", key)  # `state` lists the paths of a block in order
         if match is None:
-            whole[key] = value
+            grouped[key] = value
         else:
-            parts.setdefault(match.group(1) + match.group(2), []).append(value)
-    for key, values in parts.items():
+            path_tensors.setdefault(match.group(1) + match.group(2), []).append(value)
+    for key, values in path_tensors.items():
         layer = key.split(".")[-2]
-        whole[key] = values[0] if values[0].ndim == 0 else torch.cat(values, _PATH_AXES[layer])
-    return whole
+        grouped[key] = values[0] if values[0].ndim == 0 else torch.cat(values, _PATH_AXES[layer])
+    return grouped

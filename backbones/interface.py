@@ -46,7 +46,7 @@ class FeatureNetwork(nn.Module, ABC):
         num_classes: outputs of the classifier; None leaves the classifier out.
         norm: makes the norm layers, in networks that have some.
         stages: number of entries of `feature_groups`, after the stem, to build; None builds all.
-        options: switches of this kind of network. One that the kind lacks raises ValueError if it is set.
+        options: switches of this kind of network. A switch that the kind lacks raises ValueError if it is set.
     """
 
     spec: NetworkSpec
@@ -69,7 +69,7 @@ class FeatureNetwork(nn.Module, ABC):
 
         Args:
             count: number of entries; 0 freezes nothing, 1 the stem.
-            convert: is given each frozen submodule, and returns what takes its place (such as one with frozen norms).
+            convert: takes each frozen submodule and returns its replacement (such as a copy with frozen norms).
         """
         for names in list(self.feature_groups.values())[:count]:
             for name in names:

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 
 class MapsOnly:
-    """A network whose forward pass gives feature maps, as that of detectron2's Backbone does."""
+    """Mixin for a network: the forward pass returns feature maps, as detectron2 expects of a Backbone."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> {name: (N, C, H/stride, W/stride)} of the maps in `_out_features`."""
+        """(N, 3, H, W) -> {name: (N, C, H/stride, W/stride)}, the maps named in `_out_features`."""
         maps = self.feature_maps(x)
         return {name: maps[name] for name in self._out_features}
 
@@ -45,8 +45,9 @@ def backbone_for_detectron2(
 
     Args:
         arch: the network, or its name.
-        out_features: names of the maps to return, such as "stem", "res2" … "res5". Stages past the last are not built.
-        norm: detectron2's name of a norm: "BN", "FrozenBN", "SyncBN", "GN", "LN". Networks without norms ignore it.
+        out_features: names of the maps to return, such as "stem", "res2" … "res5". Stages past the last map are not
+            built.
+        norm: detectron2's name of a norm: "BN", "FrozenBN", "SyncBN", "GN", "LN". Networks without norms ignore `norm`.
         freeze_at: 0 freezes nothing, 1 the stem, 2 the stem and res2, … 5 all. Frozen BN becomes FrozenBatchNorm2d.
 
     Raises:
@@ -74,7 +75,10 @@ def backbone_for_detectron2(
 
 def _build_backbone(spec: NetworkSpec, cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     if input_shape.channels != 3:
-        raise InputError(f"{spec.name} takes images of 3 channels, MODEL.PIXEL_MEAN has {input_shape.channels}")
+        raise InputError(
+            f"MODEL.PIXEL_MEAN: has {input_shape.channels} values, but {spec.name} takes images of 3 channels; give 3 "
+            "values"
+        )
     resnets = cfg.MODEL.RESNETS
     return backbone_for_detectron2(spec, resnets.OUT_FEATURES, resnets.NORM, cfg.MODEL.BACKBONE.FREEZE_AT)
 
@@ -127,7 +131,7 @@ def register_network(spec: NetworkSpec) -> None:
         InputError: the catalogue has another network of that name.
     """
     if CATALOGUE.setdefault(spec.name, spec) is not spec:
-        raise InputError(f"{spec.name}: the catalogue already has a network of that name")
+        raise InputError(f"{spec.name}: the catalogue already has a network of that name; choose another name")
     if spec.input_size < _SMALLEST_IMAGE:
         return
     for pattern in _BUILDERS if spec.pyramid else list(_BUILDERS)[:1]:

@@ -1,4 +1,4 @@
-"""ArchSpec -> network."""
+"""Builds a residual network from its `ArchSpec`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from backbones.spec import FEATURES, STAGES, ArchSpec
 
 from torch import Tensor, nn
 
-# Feature maps carry detectron2's names, modules torchvision's.
+# detectron2's name of a stage's feature map -> torchvision's name of the stage's module.
 LAYER_OF_STAGE = {stage: f"layer{i}" for i, stage in enumerate(STAGES, start=1)}
 
 
 def build_stage(spec: ArchSpec, stage: str, norm: Norm = nn.BatchNorm2d) -> nn.Sequential:
-    """One stage alone: (N, C, H, W) -> (N, C', H/s, W/s), where s is 1 for res2 and 2 for the others.
+    """One stage of a network: (N, C, H, W) -> (N, C', H/s, W/s), where s is 1 for res2 and 2 for the other stages.
 
-    The last stage of a pre-activation network ends with a norm and ReLU, as Identity Mappings in Deep Residual Networks
-    (appendix) has it, so that it can stand alone too.
+    The last stage of a pre-activation network ends with a norm and ReLU (Identity Mappings in Deep Residual Networks,
+    appendix).
 
     Args:
-        stage: of `spec.stages`.
+        spec: the network.
+        stage: name of the stage, one of `spec.stages`.
+        norm: makes the norm layer for a number of channels.
     """
     index = spec.stages.index(stage)
     outputs = spec.widths[index]
-    inputs = spec.channels[FEATURES[index]]  # FEATURES begins with the stem, so this is the map before
+    inputs = spec.channels[FEATURES[index]]  # the map before: FEATURES begins with the stem
     layers = nn.Sequential()
     for i in range(spec.depths[index]):
         stride = 2 if i == 0 and index > 0 else 1
@@ -44,20 +46,20 @@ def _block_class(spec: ArchSpec) -> type[Block]:
 
 
 class ResidualNet(FeatureNetwork):
-    """A network of the catalogue, with torchvision's parameter names.
+    """A residual network, with torchvision's parameter names.
 
     Args:
-        spec: what to build.
-        num_classes: outputs of the classifier `fc`; None leaves it out.
-        norm: makes a norm of so many channels.
-        stages: how many of the stages, from res2 on; None for all. With fewer there can be no classifier.
-        zero_init_residual: every branch begins as zero: the last norm of a block (in a pre-activation network its last
+        spec: the row of the catalogue to build.
+        num_classes: outputs of the classifier `fc`; None leaves the classifier out.
+        norm: makes the norm layer for a number of channels.
+        stages: number of stages to build, from res2 on; None builds all. A classifier needs all stages.
+        zero_init_residual: every branch begins as zero. The last norm of a block (in a pre-activation network the last
             convolution) begins with weight 0.
-        checkpoint_activations: training keeps only the inputs of the blocks and computes the rest again in the backward
-            pass: less memory, one forward pass more.
+        checkpoint_activations: training keeps only the inputs of the blocks, and computes the other activations again
+            in the backward pass. Training needs less memory and one more forward pass.
 
     Raises:
-        ValueError: a classifier is wanted without all stages, or zero branches of a network without shortcuts.
+        ValueError: a classifier without all stages, or `zero_init_residual` in a network without shortcuts.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class ResidualNet(FeatureNetwork):
 
     @property
     def feature_info(self) -> list[dict]:
-        """Channels, stride and module of every map of `feature_maps`, as timm's `feature_info` lists them."""
+        """Channels, stride and module of every map of `feature_maps`, in the form of timm's `feature_info`."""
         module = {"stem": "maxpool"} | LAYER_OF_STAGE
         return [
             {
@@ -109,9 +111,9 @@ class ResidualNet(FeatureNetwork):
         ]
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> {"stem": …, "res2": …, … "res5": (N, C, H/32, W/32)}, as `feature_info` declares them.
+        """(N, 3, H, W) -> {"stem": …, "res2": …, … "res5": (N, C, H/32, W/32)}, sizes rounded up.
 
-        H/s is rounded up. A CIFAR network ends with "res4" at stride 4.
+        A CIFAR network ends with "res4" at stride 4. `feature_info` lists the channels and strides.
         """
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = {"stem": x}
@@ -125,13 +127,18 @@ class ResidualNet(FeatureNetwork):
 
 
 def init_weights(module: nn.Module, *, zero_init_residual: bool = False) -> None:
-    """He initialisation of the convolutions, by fan-out: N(0, 2 / (k * k * outputs)).
+    """Initialises the convolutions of `module` as He et al., by fan-out: N(0, 2 / (k * k * outputs)).
 
-    The papers refer to Delving Deep into Rectifiers (Eqn. 10 and 14: either fan will do); fan-out is what the public
-    code of ResNet, pre-activation ResNet and ResNeXt and torchvision have, that of Wide ResNet on CIFAR has fan-in.
+    The papers refer to Delving Deep into Rectifiers, which allows fan-in (Eqn. 10) and fan-out (Eqn. 14). torchvision
+    and the public code of ResNet, pre-activation ResNet and ResNeXt use fan-out. The code of Wide ResNet on CIFAR uses
+    fan-in.
+
+    Args:
+        module: a network or a stage.
+        zero_init_residual: every branch begins as zero, as of `ResidualNet`.
 
     Raises:
-        ValueError: `zero_init_residual` of blocks without shortcuts, which would compute nothing.
+        ValueError: `zero_init_residual` is set for blocks without shortcuts, whose results would then be zero.
     """
     for m in module.modules():
         if isinstance(m, nn.Conv2d):

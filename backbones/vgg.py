@@ -1,4 +1,4 @@
-"""torchvision's VGG, which the ResNet paper's detection tables are measured against, as a row of the catalogue."""
+"""torchvision's VGG as a kind of network: the ResNet paper's detection tables compare ResNets with VGG-16."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class VGG(FeatureNetwork):
     Args:
         spec: the row of the catalogue.
         num_classes: outputs of the classifier; None leaves out the classifier, and the pooling before it.
-        norm: not used: the papers' VGG has no norms.
-        stages: number of groups of convolutions to build after the first; None builds all five.
-        options: VGG has none; one that is set raises ValueError.
+        norm: not used, since the papers' VGG has no norms.
+        stages: number of groups of convolutions to build after the first; None builds all five groups. A network with
+            a classifier always has all groups in `features`.
+        options: VGG has no options. An option that is set raises ValueError.
     """
 
     def __init__(
@@ -38,15 +39,15 @@ class VGG(FeatureNetwork):
         if wrong := [name for name, value in options.items() if value]:
             raise ValueError(f"has no {' and no '.join(wrong)}")
         self.spec = spec
-        theirs = torchvision.models.get_model(spec.name, weights=None, num_classes=num_classes or 1000)
-        # The maps end before a pooling, so that "conv5" has stride 16, as Faster R-CNN takes it.
-        ends = [i for i, layer in enumerate(theirs.features) if isinstance(layer, nn.MaxPool2d)]
-        groups = [range(*ends_of_group) for ends_of_group in itertools.pairwise([0, *ends])]
+        vgg = torchvision.models.get_model(spec.name, weights=None, num_classes=num_classes or 1000)
+        # A map ends before a pooling, so that "conv5" has stride 16, as in Faster R-CNN.
+        poolings = [i for i, layer in enumerate(vgg.features) if isinstance(layer, nn.MaxPool2d)]
+        groups = [range(*ends) for ends in itertools.pairwise([0, *poolings])]
         self._groups = groups[: None if stages is None else stages + 1]
-        self.features = theirs.features[: self._groups[-1].stop]
+        self.features = vgg.features[: self._groups[-1].stop]
         self.classifier = None
         if num_classes is not None:
-            self.features, self.avgpool, self.classifier = theirs.features, theirs.avgpool, theirs.classifier
+            self.features, self.avgpool, self.classifier = vgg.features, vgg.avgpool, vgg.classifier
 
     @property
     def feature_groups(self) -> dict[str, tuple[str, ...]]:
@@ -66,13 +67,13 @@ class VGG(FeatureNetwork):
 
 @dataclass(frozen=True)
 class VGGSpec(NetworkSpec):
-    """A VGG network; `NetworkSpec` has the attributes."""
+    """A VGG network. `NetworkSpec` documents the attributes."""
 
     name: str
     published: tuple[PublishedValue, ...] = ()
 
     network: ClassVar[type[FeatureNetwork]] = VGG
-    # The last map of each of the five groups of convolutions, before its pooling.
+    # One map for each of the five groups of convolutions: the group's last map, before the pooling.
     channels: ClassVar[dict[str, int]] = {"conv1": 64, "conv2": 128, "conv3": 256, "conv4": 512, "conv5": 512}
     strides: ClassVar[dict[str, int]] = {"conv1": 1, "conv2": 2, "conv3": 4, "conv4": 8, "conv5": 16}
     num_classes: ClassVar[int] = 1000
@@ -87,7 +88,7 @@ class VGGSpec(NetworkSpec):
         return self.name
 
     def build_fully_connected(self, channels: int, height: int, width: int) -> nn.Sequential:
-        """fc6 and fc7 with their ReLU and dropout: (R, 512 * 7 * 7) -> (R, 4096)."""
+        """fc6 and fc7 with their ReLU and dropout: (R, 512 * 7 * 7) -> (R, 4096) for R regions."""
         if (channels, height, width) != (512, 7, 7):
             raise InputError(
                 f"MODEL.ROI_BOX_HEAD: fc6 of {self.name} takes 512 channels of 7 x 7, not {channels} of {height} x "

@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all: written beside their place, flushed to the disk, then renamed."""
+"""Writes files that are complete or absent, even if the program is killed while it writes.
+
+Each file is written under a temporary name in the same folder, flushed to the disk, then renamed.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yields a path to write to, and renames that file to `path` at the end.
+    """A context in which the caller writes a temporary file, which is renamed to `path` at the end.
 
-    Where an exception leaves the block, `path` stays as it was and nothing else is left behind.
+    If the block raises, the file at `path` stays as it was and the temporary file is deleted.
 
     Args:
-        path: the file. Its folder is made where it does not exist.
+        path: the file to write. A missing folder is created.
+
+    Yields:
+        path of the temporary file, `path` with ".partial" added. The block must create the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,13 +38,19 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(text: str, path: str | Path) -> None:
-    """Writes a text file, in UTF-8."""
+    """Writes `text` to the file `path` in UTF-8, complete or not at all."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(content: dict | list, path: str | Path, indent: int | None = 2) -> None:
-    """Writes a JSON file; NaN, which JSON does not have, becomes null."""
+    """Writes a JSON file, complete or not at all.
+
+    Args:
+        content: lists, dicts and plain values. NaN becomes null, because JSON has no NaN.
+        path: the file.
+        indent: spaces for each level; None writes one line.
+    """
     write_text(json.dumps(_without_nan(content), indent=indent) + "\n", path)
 
 

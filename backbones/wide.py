@@ -22,10 +22,14 @@ _NAME = re.compile(CIFAR_WRN + r"(\d+)_(\d+)(?:_b([13]+))?(?:_d(0?\.\d{1,4}))?")
 
 
 def parse_cifar_wrn(name: str, published: tuple[PublishedValue, ...] = ()) -> ArchSpec:
-    """The network of that name. Its spec has the shortest form of the name.
+    """The network that `name` describes. `spec.name` is the shortest form of the name.
+
+    Args:
+        name: a name of the grammar above.
+        published: sizes that papers print for the network.
 
     Raises:
-        InputError: the name is not of this grammar, or no network has that depth; the message says what is valid.
+        InputError: the name does not follow the grammar, or no network has that depth; the message gives valid values.
     """
     match = _NAME.fullmatch(name)
     if match is None:

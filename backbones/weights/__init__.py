@@ -1,1 +1,1 @@
-"""Files of weights, ours and other libraries': reading, loading into networks, exporting."""
+"""Weights of residet and other libraries: reads files, loads weights into networks, exports files."""

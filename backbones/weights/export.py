@@ -1,4 +1,4 @@
-"""Writes weights as files that torchvision, timm and detectron2 load."""
+"""Writes the weights of a network as a file that residet, torchvision, timm or detectron2 loads."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ FORMATS = ("residet", "torchvision", "timm", "detectron2")
 
 
 def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> str:
-    """Writes the weights of a classifier, or of a detector's backbone, for another library.
-
-    "residet" is a checkpoint of ours; "torchvision" and "timm" a bare state dict; "detectron2" a checkpoint with
-    detectron2's names, which its DetectionCheckpointer matches with any detector that has the network.
+    """Writes the weights of a classifier, or of a detector's backbone, in the format of a library.
 
     Args:
-        source: a file that `weights.read_weights` reads.
-        output: a `.pth` or `.safetensors` file (detectron2 reads `.pth` only).
-        to: of FORMATS.
-        arch: the network, where the file does not name it and its parameters do not tell.
+        source: the file to convert, as `read_weights` reads it.
+        output: the file to write, `.pth` or `.safetensors`. For detectron2 only `.pth`.
+        to: the format, one of FORMATS. "residet" writes a residet checkpoint; "torchvision" and "timm" write a bare
+            state dict; "detectron2" writes a checkpoint with detectron2's parameter names. detectron2's
+            DetectionCheckpointer loads the checkpoint into any detector that has the network as its backbone.
+        arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
 
     Returns:
-        what was written.
+        a line for the user: the file, the number of entries and the pixels that the network takes.
 
     Raises:
-        InputError: the file cannot be read or does not fill the network, or the other library has no such network.
+        InputError: the file cannot be read or does not fill the network, the library has no such network, or `output`
+            has another suffix.
     """
     weights = read_weights(source)
     spec = spec_of(weights, arch)
     name = _name(spec, to)
     state = _network(spec, weights).state_dict()
     metadata = weights.metadata | {"arch": spec.name}
-    if f"{spec.last_layer}.bias" not in state:  # task and classes were those of the detector
+    if f"{spec.last_layer}.bias" not in state:  # without classifier: the file's task and classes are a detector's
         metadata = {k: v for k, v in metadata.items() if k not in ("task", "classes")}
     if to == "timm":
         state = spec.to_timm(state)
@@ -62,10 +62,10 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
 
 
 def _name(spec: NetworkSpec, to: str) -> str:
-    """The network's name in the other library.
+    """The network's name in the library `to`.
 
     Raises:
-        InputError: `to` is none of FORMATS, or the other library has no such network.
+        InputError: `to` is not one of FORMATS, or the library has no such network.
     """
     names = {
         "residet": spec.name,
@@ -76,12 +76,12 @@ def _name(spec: NetworkSpec, to: str) -> str:
     if to not in names:
         raise InputError(f"--to: {to!r} is none of {', '.join(FORMATS)}")
     if not names[to]:
-        raise InputError(f"{spec.name}: {to} does not have this network")
+        raise InputError(f"{spec.name}: {to} does not have this network; --to residet takes every network")
     return names[to]
 
 
 def _network(spec: NetworkSpec, weights: Weights) -> nn.Module:
-    """The network filled: all of it, or without the classifier where the file has none."""
+    """The network with the file's weights; without a classifier if the file has no classifier."""
     bias = weights.state.get(f"{spec.last_layer}.bias")
     if bias is None:
         network, state = spec.build(None), feature_state(spec, weights)

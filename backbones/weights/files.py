@@ -1,6 +1,7 @@
 """Reads and writes checkpoint files: `.pth`, `.safetensors` and detectron2's `.pkl`.
 
-Files come from outside: nothing is ever read by unrestricted pickle. A file appears whole or not at all.
+A file may come from a stranger, so no file is read by unrestricted pickle, which could run code. Each file is written
+complete or not at all.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-# All that a pickle of numpy arrays and plain containers names.
+# The only functions and classes that a `.pkl` may name: a pickle of numpy arrays and plain containers needs no others.
 _NUMPY = {"multiarray": ("_reconstruct", "scalar"), "numeric": ("_frombuffer",)}
 _ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"), ("_codecs", "encode")}
 _ALLOWED |= {(f"numpy.{core}.{m}", n) for core in ("core", "_core") for m, names in _NUMPY.items() for n in names}
-# The key of our dict in the metadata of a .safetensors file, which holds strings only.
+# Key in the metadata of a .safetensors file, whose value is residet's metadata as JSON: safetensors takes strings only.
 _METADATA = "residet"
 
 
@@ -38,10 +39,16 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """The dict in a `.pth` or `.pkl` file, or {"model": tensors, …} of a `.safetensors` file, on the CPU.
+    """Reads a checkpoint file onto the CPU.
+
+    Args:
+        path: a `.safetensors` or `.pkl` file, or, with any other suffix, a file of `torch.save`.
+
+    Returns:
+        the dict in the file. A `.safetensors` file gives {"model": tensors by name, …} with residet's metadata.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it holds more than tensors and plain containers.
+        InputError: the file does not exist, is damaged, or holds other things than tensors and plain containers.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,14 +58,14 @@ def read_checkpoint(path: str | Path) -> dict:
         content = read(path)
     except pickle.UnpicklingError as e:
         raise InputError(
-            f"{path}: refused, it is no checkpoint or holds more than tensors and plain containers; "
-            "save its state dict alone (torch.save(model.state_dict(), path))"
+            f"{path}: refused: the file is no checkpoint, or holds more than tensors and plain containers; "
+            "save the state dict alone (torch.save(model.state_dict(), path))"
         ) from e
-    except Exception as e:  # the unpicklers fail in as many ways as there are broken files
+    except Exception as e:  # a broken file can make an unpickler raise any exception
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise InputError(f"{path}: cannot be read as a checkpoint ({reason}); is it whole?") from e
+        raise InputError(f"{path}: cannot be read as a checkpoint ({reason}); is it whole? Copy the file again") from e
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict")
+        raise InputError(f"{path}: holds a {type(content).__name__}, not a state dict; save model.state_dict()")
     return content
 
 
@@ -76,7 +83,7 @@ def _read_safetensors(path: Path) -> dict:
 
 def _read_pickle(path: Path) -> object:
     with path.open("rb") as f:
-        return _to_tensors(_ArrayUnpickler(f, encoding="latin1").load())  # written by Python 2, some of them
+        return _to_tensors(_ArrayUnpickler(f, encoding="latin1").load())  # Python 2 wrote some of the files
 
 
 def _to_tensors(content: object) -> object:
@@ -90,20 +97,22 @@ def _to_tensors(content: object) -> object:
 
 
 def save_checkpoint(content: dict, path: str | Path) -> None:
-    """Writes a `.pth` checkpoint.
+    """Writes `content` as a `.pth` checkpoint.
 
     Raises:
-        InputError: the disk is full, or the file cannot be written for another reason; what was there before still is.
+        InputError: the disk is full, or the file cannot be written for another reason. An older file at `path` stays as
+            it was.
     """
     try:
-        # A file object, since torch's own writer does not say why it failed.
+        # torch gets a file object: given a path, its writer does not report why writing failed.
         with whole_file(path) as partial, partial.open("wb") as file:
             torch.save(content, file)
-    except (OSError, RuntimeError) as e:  # torch's writer turns the one into the other
+    except (OSError, RuntimeError) as e:  # torch's writer turns an OSError into a RuntimeError
         cause = next((x for x in (e, e.__cause__, e.__context__) if isinstance(x, OSError)), e)
         reason = cause.strerror if isinstance(cause, OSError) else str(cause).splitlines()[0]
         raise InputError(
-            f"{path}: cannot be written ({reason}); the checkpoints before it are whole: make room, then --resume"
+            f"{path}: cannot be written ({reason}); make room on the disk, then go on with --resume: the earlier "
+            "checkpoints are whole"
         ) from e
 
 
@@ -112,7 +121,7 @@ def save_safetensors(state: dict[str, Tensor], metadata: dict, path: str | Path)
 
     Args:
         state: tensors by name.
-        metadata: what a checkpoint says about its parameters; goes into the file's metadata, as JSON.
+        metadata: a residet checkpoint's items beside `model`. They become JSON in the file's metadata.
         path: the file.
     """
     state = {key: value.contiguous() for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""Fills networks with parameters: strictly, with a report of what fits."""
+"""Fills networks with parameters from files, and reports which parameters fit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 log = logging.getLogger("residet")
 
-# What the names of a backbone's parameters begin with in a detector's file, after the detector's own prefix.
-_OF_A_BACKBONE = ("conv1.", "bn1.", "layer", "features.", "classifier.")
+# Beginnings of the names of a backbone's parameters in a detector's file, after the detector's own prefix.
+_BACKBONE_PREFIXES = ("conv1.", "bn1.", "layer", "features.", "classifier.")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class LoadReport:
         loaded: names of the module's entries that the file fills.
         missing: names of the module's entries that the file lacks.
         unexpected: names in the file that the module lacks.
-        mismatched: the module's entries that have another shape in the file, with both shapes.
-        skipped: names of the module's entries that were to stay as they are.
+        mismatched: entries that have another shape in the file, as "name (shape in file) for (shape in module)".
+        skipped: names of the module's entries that keep their values because the caller named them in `skip`.
     """
 
     source: str
@@ -62,24 +62,25 @@ class LoadReport:
 def load_state(
     module: nn.Module, state: Mapping[str, Tensor], source: str, skip: Iterable[str] = (), *, partial: bool = False
 ) -> LoadReport:
-    """Fills the parameters and buffers of `module` from `state`: all of them, or raises and fills none.
+    """Fills all parameters and buffers of `module` from `state`, or raises and changes nothing.
 
     Args:
-        module: what to fill.
-        state: tensors by name; of those, the ones that `module` lacks are refused.
+        module: the module to fill.
+        state: tensors by name. A name that `module` lacks is an error.
         source: the file of the tensors, for messages.
         skip: names of entries of `module` that keep their present values.
-        partial: fill the entries that fit, and leave the others as they are.
+        partial: fill the entries that fit, and raise no error for the other entries.
 
     Raises:
-        InputError: keys are missing, unexpected or of another shape; the message counts them and names the first.
+        InputError: entries are missing, unexpected or of another shape. The message counts the entries and names the
+            first.
     """
     skip = set(skip)
     entries = module.state_dict()
-    # Inference does not use this counter, and older files and frozen norms lack it.
-    own = {k: v for k, v in entries.items() if not k.endswith("num_batches_tracked")}
+    # Inference does not use the counter `num_batches_tracked`, and older files and frozen norms lack the counter.
+    required = {k: v for k, v in entries.items() if not k.endswith("num_batches_tracked")}
     in_file = {k: v for k, v in state.items() if k not in skip and not k.endswith("num_batches_tracked")}
-    wanted = {k: v for k, v in own.items() if k not in skip}
+    wanted = {k: v for k, v in required.items() if k not in skip}
     fits = {k: v for k, v in in_file.items() if k in wanted and v.shape == wanted[k].shape}
     report = LoadReport(
         source,
@@ -91,10 +92,10 @@ def load_state(
             for k, v in wanted.items()
             if k in in_file and k not in fits
         ),
-        skipped=tuple(k for k in own if k in skip),
+        skipped=tuple(k for k in required if k in skip),
     )
     if not (report.full or partial):
-        raise InputError(f"{report}. Nothing was loaded; check that arch and file belong together")
+        raise InputError(f"{report}. Nothing was loaded; check that the file holds weights of this arch")
     counters = {k: v for k, v in state.items() if k.endswith("num_batches_tracked") and k in entries}
     module.load_state_dict(fits | counters, strict=False)
     return report
@@ -104,29 +105,33 @@ def backbone_state(weights: Weights) -> dict[str, Tensor]:
     """The backbone's parameters in a classifier's or a detector's file.
 
     Returns:
-        tensors by the names that they have in a classifier, without the layer of the classes.
+        tensors by their names in a classifier, without the last layer. A VGG classifier's fc6 and fc7 are kept.
     """
-    prefixes = ("backbone.bottom_up.", "backbone.body.", "backbone.", "roi_heads.")  # "body" is torchvision's
+    prefixes = ("backbone.bottom_up.", "backbone.body.", "backbone.", "roi_heads.")  # torchvision writes "body"
     detector = any(k.startswith("backbone.") for k in weights.state)
     last_layers = tuple({f"{spec.last_layer}." for spec in CATALOGUE.values()})
     state = {}
     for key, value in weights.state.items():
         prefix = next((p for p in prefixes if key.startswith(p)), "")
         name = key.removeprefix(prefix).replace("res5.", "layer4.", 1) if detector else key
-        if not name.startswith(last_layers) and (not detector or name.startswith(_OF_A_BACKBONE)):
+        if not name.startswith(last_layers) and (not detector or name.startswith(_BACKBONE_PREFIXES)):
             state[name] = value
     return state
 
 
 def spec_of(weights: Weights, arch: str = "") -> NetworkSpec:
-    """The network of a file: `arch`, else the network that the file names, else the one that has such parameters.
+    """The network of a file: `arch`, else the network that the file names, else the network with the same parameters.
 
-    Where several networks have the same parameters, a file of BGR pixels is taken for the Caffe variant, and a file
-    with torchvision's names or of RGB pixels for the network that torchvision and timm have.
+    Several networks can have parameters of the same names and shapes. BGR pixels then decide for the Caffe variant.
+    RGB pixels, or torchvision's parameter names, decide for the network that torchvision and timm have.
+
+    Args:
+        weights: the content of the file.
+        arch: name of the network; "" leaves the decision to the file.
 
     Raises:
-        InputError: the file names another network than `arch`; or the file names none, and no network or several
-            networks have such parameters.
+        InputError: the file names another network than `arch`; or the file names no network, and no network or several
+            different networks have the file's parameters.
     """
     if arch:
         check_arch(weights, arch)
@@ -136,7 +141,7 @@ def spec_of(weights: Weights, arch: str = "") -> NetworkSpec:
         return get_spec(arch or weights.arch)
     shapes = _shapes(backbone_state(weights))
     blocks = {re.match(r"layer\d\.\d+|", k)[0] for k in shapes} - {""}
-    # Building all networks would take seconds; most of them have another number of blocks.
+    # Building all networks would take seconds, so networks with another number of blocks are left out first.
     rows = [spec for spec in CATALOGUE.values() if spec.num_blocks == len(blocks) and _parameter_shapes(spec) == shapes]
     if weights.channel_order == "BGR":
         rows = [spec for spec in rows if spec.stride_in_first] or rows
@@ -171,23 +176,23 @@ def load_backbone(
     partial: bool = False,
     report: Callable[[str], object] = print,
 ) -> FeatureNetwork:
-    """A network without its classifier, filled from a classifier's or a detector's file, ours or another library's.
+    """A network without its classifier, filled from a file of a classifier or a detector.
 
     Args:
-        path: a file that `read_weights` reads.
-        arch: the network, where the file does not name it and its parameters do not tell.
-        norm: makes the norm layers: number of channels -> module.
+        path: a file of residet, torchvision, timm, detectron2 or Caffe2.
+        arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
+        norm: makes the norm layer for a number of channels.
         checkpoint_activations: as of `ResidualNet`.
         stages: number of stages to build after the stem; None builds all.
-        partial: go on where the file does not fill all of the network.
-        report: is called with one line on what was loaded, missing, unexpected and of another shape.
+        partial: no error if the file does not fill the whole network.
+        report: is called with one line: how many entries fit, and which are missing, unexpected or of another shape.
 
     Returns:
-        the network, with `pretrained_cfg`: what the file says about itself (arch, mean, std, channel_order, input_size,
-        classes), as a dict.
+        the network. Its attribute `pretrained_cfg` is the file's metadata as a dict: arch, mean, std, channel_order,
+        input_size, classes.
 
     Raises:
-        InputError: the file cannot be read, its network is unknown, or it does not fill all of the network.
+        InputError: the file cannot be read, the network of the file is unknown, or the file does not fill the network.
     """
     weights = read_weights(path)
     spec = spec_of(weights, arch)
@@ -201,7 +206,7 @@ def load_backbone(
 
 
 def feature_state(spec: NetworkSpec, weights: Weights) -> dict[str, Tensor]:
-    """The parameters that make the feature maps, by the names that they have in a classifier."""
+    """The file's parameters of the layers that make the feature maps, by their names in a classifier."""
     state = backbone_state(weights)
     return {k: v for k, v in state.items() if not k.startswith(spec.classifier_prefix)}
 
@@ -212,15 +217,15 @@ def fill_network(spec: NetworkSpec, path: str | Path, num_classes: int | None = 
     Args:
         spec: the network.
         path: a file that `read_weights` reads.
-        num_classes: outputs; None takes as many as the file has, 0 leaves the classifier out.
-        options: of the network.
+        num_classes: outputs of the classifier. None takes the file's number of outputs, 0 leaves the classifier out.
+        options: further arguments of the network's class.
 
     Returns:
-        the network. A last layer of another number of outputs than the file's stays as initialised. `pretrained_cfg`
-        is what the file says about itself.
+        the network. If the file has another number of outputs, the last layer stays as initialised. The attribute
+        `pretrained_cfg` is the file's metadata as a dict.
 
     Raises:
-        InputError: the file cannot be read, is of another network, or does not fill the network.
+        InputError: the file cannot be read, holds another network, or does not fill the network.
     """
     weights = read_weights(path)
     spec_of(weights, spec.name)

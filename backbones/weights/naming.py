@@ -1,6 +1,8 @@
-"""Names of parameters in detectron2's, Caffe2's and timm's files, and torchvision's, which are ours.
+"""Converts the parameter names of detectron2's, Caffe2's and timm's files to residet's names, and back.
 
-    Caffe2 (MSRA)               detectron2                          ours
+residet uses torchvision's names:
+
+    Caffe2 (MSRA)               detectron2                          residet
     conv1_w                     stem.conv1.weight                   conv1.weight
     res_conv1_bn_s              stem.conv1.norm.weight              bn1.weight
     res2_0_branch2a_w           res2.0.conv1.weight                 layer1.0.conv1.weight
@@ -8,7 +10,7 @@
     res2_0_branch1_w            res2.0.shortcut.weight              layer1.0.downsample.0.weight
     fc1000_w, pred_w            linear.weight, stem.fc.weight       fc.weight
 
-In a detector, the names of its backbone and of its C4 head's `roi_heads.res5` change in place.
+In a detector's file, the backbone's names and those of a C4 head's `roi_heads.res5` are converted behind their prefix.
 """
 
 from __future__ import annotations
@@ -47,25 +49,25 @@ _TIMM_VGG = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3",
 
 
 def is_detectron2(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are detectron2's."""
+    """Whether `state` has detectron2's parameter names."""
     return any(key.endswith("stem.conv1.weight") for key in state)
 
 
 def is_caffe2(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are Caffe2's."""
+    """Whether `state` has Caffe2's parameter names."""
     return "conv1_w" in state
 
 
 def is_timm_vgg(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of timm's VGG."""
+    """Whether `state` has the parameter names of timm's VGG."""
     return "pre_logits.fc1.weight" in state
 
 
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Caffe2's names -> detectron2's.
+    """Renames parameters from Caffe2's names to detectron2's names, as detectron2's checkpointer does.
 
-    Where only an affine map is left of BN, its statistics become 0 and 1, as detectron2's checkpointer fills them in.
-    Momenta, and the bias that the first convolution has in MSRA's files beside its norm, are left out, as it does.
+    A BN of which the file holds only the affine map gets the statistics mean 0 and variance 1. Momenta are left out,
+    and so is the bias of the first convolution in MSRA's files.
     """
     renamed = {}
     for key, value in state.items():
@@ -89,7 +91,10 @@ def _caffe2_name(key: str) -> str:
 
 
 def from_timm_vgg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The names of timm's VGG, whose fully connected layers are convolutions -> torchvision's."""
+    """Renames a VGG's parameters from timm's names to torchvision's names.
+
+    timm writes the fully connected layers as convolutions: their weights are flattened to matrices.
+    """
     renamed = {}
     for key, value in state.items():
         layer, _, end = key.rpartition(".")
@@ -99,19 +104,19 @@ def from_timm_vgg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_timm_vgg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's names of a VGG -> timm's, with fc6 as a 7x7 and fc7 as a 1x1 convolution."""
-    theirs = {ours: name for name, ours in _TIMM_VGG.items()}
-    side = {"classifier.0.weight": 7, "classifier.3.weight": 1}
+    """Renames a VGG's parameters from torchvision's names to timm's, with fc6 as a 7x7 and fc7 as a 1x1 convolution."""
+    names_of_timm = {name: timm_name for timm_name, name in _TIMM_VGG.items()}
+    kernels = {"classifier.0.weight": 7, "classifier.3.weight": 1}
     renamed = {}
     for key, value in state.items():
         layer, _, end = key.rpartition(".")
-        shaped = value.unflatten(1, (-1, side[key], side[key])) if key in side else value
-        renamed[f"{theirs.get(layer, layer)}.{end}"] = shaped
+        shaped = value.unflatten(1, (-1, kernels[key], kernels[key])) if key in kernels else value
+        renamed[f"{names_of_timm.get(layer, layer)}.{end}"] = shaped
     return renamed
 
 
 def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """detectron2's names -> ours; those that do not belong to a ResNet stay."""
+    """Renames parameters from detectron2's names to residet's names. Names outside a ResNet stay."""
     renamed = {}
     for key, value in state.items():
         name = re.sub(rf"^{_BACKBONE}stem\.conv1\.norm\.", r"\1bn1.", key)
@@ -125,7 +130,7 @@ def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our names of a classifier's parameters -> detectron2's."""
+    """Renames a classifier's parameters from residet's names to detectron2's names."""
     renamed = {}
     for key, value in state.items():
         name = re.sub(r"^bn1\.", "stem.conv1.norm.", re.sub(r"^conv1\.", "stem.conv1.", key))

@@ -1,9 +1,7 @@
-"""Parameters from files, with what the files say about them.
+"""Reads parameters from files, together with the files' metadata: network, pixels, classes.
 
-A checkpoint of ours is a dict: `model` (parameters by name), `task` ("classification" or "detection"), `arch`, `mean`
-and `std` (of pixels in 0 to 255), `channel_order` ("RGB" or "BGR"), `input_size` (side of the training images, in
-pixels), `classes` (names in the order of the outputs), and `trainer` (optimizer, iteration). Files of torchvision, timm
-and detectron2 are read too.
+A residet checkpoint is a dict: `model` (parameters by name), the metadata of `CheckpointMetadata`, and `trainer`
+(optimizer, iteration). Files of torchvision, timm, detectron2 and Caffe2 are read too.
 """
 
 from __future__ import annotations
@@ -19,14 +17,24 @@ from backbones.weights.naming import from_caffe2, from_detectron2, from_timm_vgg
 
 from torch import Tensor, nn
 
-# Of ImageNet, for pixels in 0 to 255, RGB: what torchvision's and timm's weights were trained with.
+# ImageNet's mean and standard deviation of RGB pixels in 0 to 255, used to train torchvision's and timm's weights.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
 class CheckpointMetadata:
-    """What a file says about its parameters; None where the file does not say. The module's docstring has the units."""
+    """What a file says about its parameters. None: the file does not say.
+
+    Attributes:
+        task: "classification" or "detection".
+        arch: the network's name in the catalogue.
+        mean: mean of each channel, for pixels in 0 to 255, in `channel_order`.
+        std: standard deviation of each channel, as `mean`.
+        channel_order: "RGB" or "BGR".
+        input_size: side of the training images, in pixels.
+        classes: names of the classes, in the order of the outputs.
+    """
 
     task: str | None = None
     arch: str | None = None
@@ -39,14 +47,15 @@ class CheckpointMetadata:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights(CheckpointMetadata):
-    """Parameters from a file, by our names, with what the file says about them.
+    """Parameters from a file, by residet's names, with the file's metadata.
 
     Attributes:
         path: the file.
-        state: parameters and buffers.
-        naming: whose names the file had: "torchvision" (ours, and timm's), "detectron2" or "caffe2".
-        normalisation: what the pixels go through where that is more than mean and std (classification.data.normalise).
-        anchors: a detector's, {"sizes", "aspect_ratios"}; they are no parameters.
+        state: parameters and buffers by name.
+        naming: the library whose parameter names the file had: "torchvision" (residet and timm use torchvision's
+            names), "detectron2" or "caffe2".
+        normalisation: state of the pixel normalisation (classification.data.normalise); None for mean and std alone.
+        anchors: {"sizes": …, "aspect_ratios": …} of a residet detector's anchors; None for other files.
     """
 
     path: str
@@ -62,97 +71,118 @@ class Weights(CheckpointMetadata):
 
     @property
     def metadata(self) -> dict:
-        """What the file says, as the items of a checkpoint."""
+        """The metadata that the file has, under the keys of a residet checkpoint."""
         items = {field.name: getattr(self, field.name) for field in fields(CheckpointMetadata)}
         return {k: v for k, v in items.items() if v is not None}
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Reads parameters from a checkpoint of ours, torchvision's, timm's or detectron2's (MSRA's Caffe2 names included).
+    """Reads parameters from a checkpoint of residet, torchvision, timm, detectron2 or Caffe2 (MSRA's files).
+
+    Args:
+        path: a file that `files.read_checkpoint` reads.
 
     Raises:
-        InputError: as `files.read_checkpoint`, or the file holds no parameters.
+        InputError: the file does not exist, is damaged, holds no parameters, or has metadata of a wrong form.
     """
     return weights_in(read_checkpoint(path), path)
 
 
 def weights_in(content: Mapping, path: str | Path) -> Weights:
-    """The parameters in the content of a checkpoint, as `read_weights` gives them.
+    """The parameters and metadata of a checkpoint that has been read already.
 
     Args:
-        content: what `files.read_checkpoint` returned.
+        content: the dict that `files.read_checkpoint` returned.
         path: the file, for messages.
 
     Raises:
-        InputError: there are no parameters in the content.
+        InputError: `content` holds no parameters, or metadata of a wrong form.
     """
     nested = [content[k] for k in ("model", "state_dict", "blobs") if isinstance(content.get(k), Mapping)]
     state = dict(nested[0] if nested else content)
     if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise InputError(f"{path}: found no state dict in it; its keys are {list(content)[:5]}")
+        raise InputError(
+            f"{path}: found no state dict (tensors by name) in the file, whose first keys are {list(content)[:5]}; "
+            "save model.state_dict()"
+        )
     nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
     metadata, naming = _metadata(content, path), "torchvision"
     if is_timm_vgg(state):
         state = from_timm_vgg(state)
-    if is_caffe2(state):  # the ResNet authors' own, and what Detectron made of them
+    if is_caffe2(state):  # files of the ResNet authors, or Detectron's versions of the same files
         state, naming = from_caffe2(state), "caffe2"
         metadata = {"mean": IMAGENET_MEAN[::-1], "std": (1.0, 1.0, 1.0), "channel_order": "BGR"} | metadata
     if is_detectron2(state):
         naming = "detectron2" if naming == "torchvision" else naming
         state, pixels = _without_pixels(from_detectron2(state))
-        if content.get("__author__") == "torchvision":  # detectron2's conversion of torchvision's own
+        if content.get("__author__") == "torchvision":  # detectron2's conversion of torchvision's weights
             pixels = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "channel_order": "RGB"}
         metadata = pixels | metadata
-    others = {key: content.get(key) for key in ("normalisation", "anchors")}
-    return Weights(**metadata, path=str(path), state=state, naming=naming, **others)
+    further = {key: content.get(key) for key in ("normalisation", "anchors")}
+    return Weights(**metadata, path=str(path), state=state, naming=naming, **further)
 
 
 def _metadata(content: Mapping, path: str | Path) -> dict:
-    """What the content of a checkpoint says, by the names of CheckpointMetadata's fields.
+    """The metadata in a checkpoint, by the names of CheckpointMetadata's fields.
 
     Raises:
-        InputError: an item is not of the form that it must have.
+        InputError: an item of the metadata has a wrong form.
     """
     metadata = {
         k: content[k] for k in (field.name for field in fields(CheckpointMetadata)) if content.get(k) is not None
     }
     for key in {"mean", "std", "classes"} & set(metadata):
         if not isinstance(metadata[key], list | tuple):
-            raise InputError(f"{path}: {key} is no list: {metadata[key]!r}")
+            raise InputError(f"{path}: {key} is no list: {metadata[key]!r}; correct this key of the checkpoint")
         metadata[key] = tuple(metadata[key])
     for key in {"mean", "std"} & set(metadata):
         if len(metadata[key]) != 3 or not all(isinstance(v, int | float) for v in metadata[key]):
-            raise InputError(f"{path}: {key} is not three numbers: {metadata[key]}")
+            raise InputError(f"{path}: {key} is not three numbers: {metadata[key]}; correct this key of the checkpoint")
     if "arch" in metadata:
-        arch = _our_name(metadata.pop("arch"), ours="task" in content)
+        arch = _catalogue_name(metadata.pop("arch"), from_residet="task" in content)
         metadata |= {"arch": arch} if arch else {}
     return metadata
 
 
-def _our_name(arch: object, *, ours: bool) -> str:
-    """Our name of the network that a file names, "" where another library's name tells nothing ("resnet")."""
+def _catalogue_name(arch: object, *, from_residet: bool) -> str:
+    """The catalogue's name for the network that a file names.
+
+    Args:
+        arch: the value of the file's key `arch`.
+        from_residet: residet wrote the file. An unknown name is then kept, so that the error message can show the name.
+
+    Returns:
+        the name, or "" if another library's name tells no network ("resnet").
+    """
     name = str(arch)
-    timms = {spec.timm: row for row, spec in reversed(CATALOGUE.items()) if spec.timm}
-    untagged = name.split(".")[0]  # timm writes the weights' tag behind the name: resnet50.a1_in1k
-    if untagged in timms:
-        return timms[untagged]
+    names_of_timm = {spec.timm: row for row, spec in reversed(CATALOGUE.items()) if spec.timm}
+    untagged = name.split(".")[0]  # timm adds the tag of the weights to the name: resnet50.a1_in1k
+    if untagged in names_of_timm:
+        return names_of_timm[untagged]
     try:
         return get_spec(name).name
     except InputError:
-        return name if ours else ""
+        return name if from_residet else ""
 
 
 def _without_pixels(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict]:
-    """A detectron2 detector's parameters without its pixels and anchors, and what the pixels say."""
+    """A detectron2 detector's parameters without pixel statistics and anchors, and the metadata from the statistics."""
     pixels = {k: tuple(state[f"pixel_{k}"].flatten().tolist()) for k in ("mean", "std") if f"pixel_{k}" in state}
-    if "mean" in pixels and pixels["mean"][0] != pixels["mean"][-1]:  # of ImageNet's means blue is the least
+    if "mean" in pixels and pixels["mean"][0] != pixels["mean"][-1]:  # blue has the least mean in ImageNet
         pixels["channel_order"] = "BGR" if pixels["mean"][0] < pixels["mean"][-1] else "RGB"
     dropped = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.", "anchor_generator.")
     return {k: v for k, v in state.items() if not k.startswith(dropped)}, pixels
 
 
 def resolve_preprocessing(cfg, weights: Weights) -> None:
-    """Sets detectron2's keys for pixels to what the file was trained with, where it says so."""
+    """Sets MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT to the pixels that the weights were trained with.
+
+    A key stays as it is if the file does not give its value.
+
+    Args:
+        cfg: detectron2's config, changed in place.
+        weights: the weights that the model will load.
+    """
     if weights.mean:
         cfg.MODEL.PIXEL_MEAN = list(weights.mean)
     if weights.std:
@@ -162,21 +192,21 @@ def resolve_preprocessing(cfg, weights: Weights) -> None:
 
 
 def check_arch(weights: Weights, arch: str) -> None:
-    """Raises InputError if the file says that it is of another network than `arch`."""
+    """Raises InputError if the file names another network than `arch`."""
     if weights.arch is not None and weights.arch != get_spec(arch).name:
         raise InputError(f"{weights.path}: holds {weights.arch}, the model is {arch}; use weights of {arch}")
 
 
 def variant_warning(weights: Weights, arch: str) -> str:
-    """A line for the log where the file may be of the Caffe variant of `arch` without saying so, else "".
+    """A warning for the log if the file may hold the Caffe variant of `arch` without saying so, else "".
 
-    The two variants have the same parameters and differ in where the stride is.
+    The two variants have parameters of the same names and shapes, but the stride in another convolution.
     """
     unsure = weights.channel_order == "BGR" or (weights.naming == "detectron2" and weights.channel_order is None)
     if weights.arch is not None or not unsure or f"{arch}_caffe" not in CATALOGUE:
         return ""
     return (
         f"{weights.path}: may be of the ResNet authors' kind, with BGR pixels and the stride in the first 1x1 "
-        f"(detectron2's STRIDE_IN_1X1, its default); {arch} has the stride in the 3x3: if the file is of the authors' "
+        f"(detectron2's default, STRIDE_IN_1X1), but {arch} has the stride in the 3x3; if the file is of the authors' "
         f"kind, use {arch}_caffe"
     )
