@@ -68,9 +68,7 @@ def backbone_for_torchvision(
     if trainable_layers is None:
         trainable_layers = 5 if pretrained is None else 3
     if not 0 <= trainable_layers <= len(FEATURES):
-        raise InputError(
-            f"trainable_layers: {trainable_layers} is not in 0 to {len(FEATURES)}, the number of {', '.join(FEATURES)}"
-        )
+        raise InputError(f"trainable_layers: {trainable_layers} is not in 0 to {len(FEATURES)} ({', '.join(FEATURES)})")
     network.freeze(len(FEATURES) - trainable_layers)
     backbone = FeaturePyramid(network, [FEATURES[i] for i in returned_layers], out_channels, extra_blocks)
     backbone.image_mean = [v / 255 for v in pixels.get("mean", IMAGENET_MEAN)]

@@ -96,8 +96,8 @@ def convert_form(state: Mapping[str, Tensor], form: Form, cardinality: int) -> d
             continue
         block, layer, name = match.groups()
         counter = value.ndim == 0  # BN's count of batches is the same in every path
-        values = [value] * cardinality if counter else value.chunk(cardinality, _PATH_AXES[layer])
-        split |= {f"{block}paths.{i}.{layer}{name}": value for i, value in enumerate(values)}
+        split_value = [value] * cardinality if counter else value.chunk(cardinality, _PATH_AXES[layer])
+        split |= {f"{block}paths.{i}.{layer}{name}": piece for i, piece in enumerate(split_value)}
     return split
 
 

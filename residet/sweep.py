@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
+from residet.output import files_of_run
 
 
 def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
@@ -40,7 +40,7 @@ def command_of(tool: Path, processes: int) -> list[str]:
 def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, deadline: float | None) -> bool:
     """Begins or resumes the run in `folder`, unless the run is finished. A finished run has left results.json.
 
-    A folder without checkpoint and without results is removed, and its run begins again.
+    A run that was killed before its first checkpoint begins again. Files of others in its folder stay.
 
     Args:
         command: makes the command of the run: (flags) -> command; flags are ["--resume"] or [].
@@ -58,10 +58,23 @@ def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, dead
         return True
     # A training in phases has its checkpoints in a subfolder for each phase.
     flags = ["--resume"] if any(folder.glob("last_checkpoint")) or any(folder.glob("*/last_checkpoint")) else []
-    if not flags and folder.is_dir():  # killed before its first checkpoint
-        shutil.rmtree(folder)
+    if not flags:
+        _forget_start(folder)
     # A run that someone else stops by SIGTERM ends without an error and without results.
     return call(command(flags), deadline) and done.is_file()
+
+
+def _forget_start(folder: Path) -> None:
+    """Removes the metrics of a run that was killed before its first checkpoint, and of its phases.
+
+    Raises:
+        InputError: the folder holds weights that no checkpoint of a run leads to.
+    """
+    for metrics in (folder / "metrics.json", *folder.glob("*/metrics.json")):
+        if metrics.with_name("config.yaml").is_file():  # which a run leaves beside its metrics
+            metrics.unlink(missing_ok=True)
+    if left := files_of_run(folder):
+        raise InputError(f"{folder}: holds {', '.join(left)}, but no checkpoint to resume; name another --output")
 
 
 def call(command: Sequence[str], deadline: float | None) -> bool:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 log = logging.getLogger("residet")
 
-# Beginnings of the names of a backbone's parameters in a detector's file, after the detector's own prefix.
-_BACKBONE_PREFIXES = ("conv1.", "bn1.", "layer", "features.", "classifier.")
+# What stands before the names of a backbone's parameters in the file of a detector: of detectron2's with a feature
+# pyramid, of torchvision's, and of detectron2's without a pyramid.
+_IN_DETECTOR = ("backbone.bottom_up.", "backbone.body.", "backbone.")
 
 
 @dataclass(frozen=True)
@@ -107,16 +108,15 @@ def backbone_state(weights: Weights) -> dict[str, Tensor]:
     Returns:
         tensors by their names in a classifier, without the last layer. A VGG classifier's fc6 and fc7 are kept.
     """
-    prefixes = ("backbone.bottom_up.", "backbone.body.", "backbone.", "roi_heads.")  # torchvision writes "body"
-    detector = any(k.startswith("backbone.") for k in weights.state)
+    state = weights.state
+    prefix = next((p for p in _IN_DETECTOR if any(k.startswith(p) for k in state)), "")
+    names = {k: k.removeprefix(prefix) for k in state if k.startswith(prefix)}
+    if prefix:  # layers of the network that the detector runs on regions
+        for spec in CATALOGUE.values():
+            for in_classifier, in_detector in spec.region_layers.items():
+                names |= {k: in_classifier + k.removeprefix(in_detector) for k in state if k.startswith(in_detector)}
     last_layers = tuple({f"{spec.last_layer}." for spec in CATALOGUE.values()})
-    state = {}
-    for key, value in weights.state.items():
-        prefix = next((p for p in prefixes if key.startswith(p)), "")
-        name = key.removeprefix(prefix).replace("res5.", "layer4.", 1) if detector else key
-        if not name.startswith(last_layers) and (not detector or name.startswith(_BACKBONE_PREFIXES)):
-            state[name] = value
-    return state
+    return {name: state[k] for k, name in names.items() if not name.startswith(last_layers)}
 
 
 def spec_of(weights: Weights, arch: str = "") -> NetworkSpec:

@@ -41,7 +41,9 @@ def open_split(cfg: CfgNode, split: str) -> LabelledImages | Shards:
         raise InputError("--data: name the folder of the data, such as one with train/CLASS/*.jpg and val/CLASS/*.jpg")
     key = (split, c.DATASET, c.DATA, c.CLASS_LIST, tuple(c.CLASSES), str(c.SHARDS))
     if key not in _opened:  # listing a million files takes minutes, and every evaluation asks
-        _opened[key] = DATASETS.get(c.DATASET)(cfg, split)
+        images = _opened[key] = DATASETS.get(c.DATASET)(cfg, split)
+        # `prepare` asks for the classes first, fills them into the config, and asks again.
+        _opened.setdefault((*key[:4], tuple(images.classes), key[5]), images)
     return _opened[key]
 
 

@@ -96,12 +96,14 @@ class FileImages(LabelledImages):
 
         Raises:
             InputError: with `classes` None, a class folder holds no image, or there is no class folder; otherwise, none
-                of `classes` is a folder.
+                of `classes` is a folder, or all their folders are empty.
         """
         try:
             files = ImageFolder(folder) if classes is None else _ListedFolder(folder, classes)
         except FileNotFoundError as e:
             raise InputError(f"{folder}: {e}; the folder must hold CLASS/*.jpg") from e
+        if not len(files):
+            raise InputError(f"{folder}: the folders of the {len(files.classes)} classes hold no image")
         return cls(files, files.classes)
 
     def __len__(self) -> int:

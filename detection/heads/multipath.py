@@ -198,7 +198,7 @@ class MultiPathROIHeads(RegionHeads):
         channels = cls.predictor_channels(cfg, len(towers) * head.FC_DIM)
         predictor = IntegralOutputLayers if head.INTEGRAL_IOUS else FastRCNNOutputLayers
         return {
-            **super().from_config(cfg),
+            **super(RegionHeads, cls).from_config(cfg),  # detectron2's ROIHeads, which takes no input_shape
             **cls.region_arguments(cfg, input_shape),
             "towers": towers,
             "box_predictor": predictor(cfg, ShapeSpec(channels=channels)),

@@ -15,7 +15,7 @@ from detection.heads.locnet import Localiser
 from detection.heads.postprocess import Candidates, select
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
@@ -68,11 +68,16 @@ class RegionHeads(ROIHeads):
         kwargs: arguments of the detectron2 class that the subclass also inherits from; without one, of ROIHeads.
     """
 
+    @configurable
     def __init__(self, *, options: RegionOptions, localiser: Localiser | None, **kwargs):
         super().__init__(**kwargs)
         self.options = options
         self.localiser = localiser
         self.cast_pooled_features()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        return super().from_config(cfg, input_shape) | cls.region_arguments(cfg, input_shape)
 
     def cast_pooled_features(self) -> None:
         """Lets RoIPool work in mixed precision on CPUs. A subclass that adds poolers calls the method again."""
@@ -133,7 +138,7 @@ class RegionHeads(ROIHeads):
         if not self.training:
             pool = functools.partial(self.region_features, features, sizes=sizes)
             locate = self.localiser and functools.partial(self.localiser, features)
-            return self.detect(proposals, lambda boxes: pool(boxes), locate), {}
+            return self.detect(proposals, pool, locate), {}
         sampled = self.label_and_sample_proposals(proposals, targets)
         x = self.region_features(features, [p.proposal_boxes for p in sampled], sizes)
         losses = self.box_predictor.losses(self.box_predictor(x), sampled)

@@ -11,7 +11,7 @@ from backbones.registry import spec_of_builder
 from backbones.resnet import init_weights
 from detection.heads.region_heads import RegionHeads
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY
 from detectron2.modeling.poolers import ROIPooler
@@ -31,14 +31,6 @@ class ArchRes5ROIHeads(RegionHeads, Res5ROIHeads):
     deltas. C4 and C5 are the channels of stages 4 and 5.
     """
 
-    @configurable
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        return super().from_config(cfg, input_shape) | cls.region_arguments(cfg, input_shape)
-
     @classmethod
     def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Module, int]:
         """Stage 5, and the number of features that the predictor takes for a region."""
@@ -57,14 +49,6 @@ class PooledROIHeads(RegionHeads, StandardROIHeads):
 
     Regions are pooled from one map or from a pyramid; then MODEL.ROI_BOX_HEAD runs on each region.
     """
-
-    @configurable
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        return super().from_config(cfg, input_shape) | cls.region_arguments(cfg, input_shape)
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:

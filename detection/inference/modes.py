@@ -85,10 +85,11 @@ def check_metric(cfg: CfgNode) -> None:
         starts = [f"{name}{average}/{group}/" for name in tests for group in metric_groups(cfg) for average in averages]
     else:
         starts = [f"{group}{average}/" for group in metric_groups(cfg) for average in averages]
+    example = "box_proposals/AR@1000" if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork" else "bbox/AP"
     if metric and not metric.startswith(tuple(starts)):
         raise InputError(
             f"TEST.BEST_METRIC: {metric} is none of {', '.join(f'{start}…' for start in starts)}; write GROUP/NAME, "
-            "such as bbox/AP. TEST.EVALUATORS, TEST.LOSS and SOLVER.EMA.DECAY decide which groups there are"
+            f"such as {example}. TEST.EVALUATORS, TEST.LOSS and SOLVER.EMA.DECAY decide which groups there are"
         )
 
 
