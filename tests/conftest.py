@@ -9,14 +9,23 @@ from detection.data.synthetic import make_shapes
 
 import pytest
 import torch
+from compiling import environment_in, missing_compiler
 from detectron2.utils.events import EventStorage
-from run_tools import DATA
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first, so that two processes end together; each file stays in one process."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Two halves, of which pytest-xdist gives each worker one: files with slow tests first, shared out to both.
+
+    The worker that is done first takes tests from the end of the other's half, where they are short.
+    """
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = [tests for tests in files.values() if any(item.get_closest_marker("slow") for item in tests)]
+    quick = [item for tests in files.values() if tests not in slow for item in tests]
+    first, second = ([item for tests in slow[i::2] for item in tests] for i in (0, 1))
+    cut = max(len(items) // 2 - len(first), 0)
+    items[:] = [*first, *quick[:cut], *second, *quick[cut:]]
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +41,12 @@ def storage():
         yield storage
 
 
-@pytest.fixture(scope="session")
-def real_data():
-    if not DATA.is_dir():
-        pytest.skip(f"no real data at {DATA}")
-    return DATA
+@pytest.fixture
+def compiler_environment(tmp_path):
+    """Variables of a process that uses torch.compile's default backend; skips where there is no C++ compiler for it."""
+    if missing_compiler():
+        pytest.skip(missing_compiler())
+    return environment_in(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """The networks by themselves: shapes, gradients, options."""
 
-import dataclasses
-import shutil
-
 from backbones.blocks import Block
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
@@ -11,6 +8,8 @@ from backbones.spec import ArchSpec
 
 import pytest
 import torch
+from compiling import run_compiled
+from narrow_networks import narrow
 from torch import nn
 
 RESIDUAL = [spec for spec in CATALOGUE.values() if isinstance(spec, ArchSpec)]
@@ -33,19 +32,6 @@ def test_maps_are_as_declared_also_of_odd_sizes(spec):
     for info in network.feature_info:
         stride = info["reduction"]
         assert maps[info["name"]].shape == (2, info["num_chs"], -(-75 // stride), -(-101 // stride))
-
-
-def narrow(spec, num_classes=3):
-    """The row with a sixteenth of its channels: what matters here is how the parts are joined."""
-    return ResidualNet(
-        dataclasses.replace(
-            spec,
-            widths=tuple(max(w // 16, 4) for w in spec.widths),
-            inner_widths=tuple(max(w // 16 // spec.groups, 2) * spec.groups for w in spec.inner_widths),
-            stem_width=4,
-        ),
-        num_classes,
-    )
 
 
 @pytest.mark.parametrize("spec", RESIDUAL, ids=name_of)
@@ -221,14 +207,5 @@ def test_torch_export_and_compile_accept_every_imagenet_row(spec):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="the CPU backend of torch.compile needs g++")
-def test_a_compiled_network_trains_as_the_network_does():
-    spec = dataclasses.replace(get_spec("resnet18"), depths=(1, 1, 1, 1))
-    network, image = narrow(spec), torch.randn(2, 3, 64, 64)
-    network(image).square().sum().backward()
-    expected = [p.grad.clone() for p in network.parameters()]
-    network.zero_grad()
-    torch.compiler.reset()
-    torch.compile(network)(image).square().sum().backward()
-    for p, grad in zip(network.parameters(), expected, strict=True):
-        torch.testing.assert_close(p.grad, grad, rtol=1e-3, atol=1e-3)
+def test_a_compiled_network_trains_as_the_network_does(compiler_environment):
+    run_compiled("compiled_training.py", compiler_environment)

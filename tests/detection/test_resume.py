@@ -1,11 +1,11 @@
 """A detector's training that was killed and gone on with has the losses and weights of one that never was."""
 
 import json
-import random
 import signal
 
 import pytest
-from run_tools import PROJECT
+import torch
+from run_tools import PROJECT, train_net
 from stopped_runs import assert_same_files, stopped
 
 CONFIG = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
@@ -18,31 +18,35 @@ RUN += ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.R
 RUN += ["SOLVER.BASE_LR", 0.001, "SOLVER.CLIP_GRADIENTS.ENABLED", True]
 
 
-def run(shapes, output, *args, **options):
-    start = ["--config-file", str(CONFIG), "--data", str(shapes), *map(str, RUN), "OUTPUT_DIR", str(output)]
-    return stopped(start, output, *args, tool="train_net", **options)
+def arguments(shapes, output):
+    return ["--config-file", str(CONFIG), "--data", str(shapes), *map(str, RUN), "OUTPUT_DIR", str(output)]
+
+
+def stopped_run(shapes, output, signal_name, points):
+    return stopped(arguments(shapes, output), output, signal_name, points, tool="train_net")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(shapes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    run(shapes, folder, "KILL", [])
+    torch.set_num_threads(1)  # as the processes that are stopped have
+    done = train_net(*arguments(shapes, folder))
+    assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.mark.slow
 def test_killed_at_ten_points(shapes, uninterrupted, tmp_path):
-    draw = random.Random(0)
-    points = ["saving" if i % 3 == 2 else draw.uniform(0, 3) for i in range(10)]
-    report = run(shapes, tmp_path / "run", "KILL", points)
-    assert report["stopped"] >= 6 and set(report["codes"]) == {-signal.SIGKILL}
+    points = [["step", 2], ["save", 2], ["rename", 1], ["test", 1], ["step", 1]]
+    points += [["save", 3], ["rename", 4], ["test", 1], ["save", 1], ["step", 2]]
+    assert stopped_run(shapes, tmp_path / "run", "KILL", points) == [-signal.SIGKILL] * 10
     assert_same_runs(uninterrupted, tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
-    report = run(shapes, tmp_path / "run", "TERM", [0.6, 0.5], group=True)
-    assert report["codes"] and set(report["codes"]) == {0}
+    assert stopped_run(shapes, tmp_path / "run", "TERM", [["step", 3], ["step", 4]]) == [0, 0]
+    assert (tmp_path / "run.log").read_text().count("stopped by SIGTERM") == 2
     assert_same_runs(uninterrupted, tmp_path / "run")
 
 

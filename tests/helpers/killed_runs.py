@@ -1,92 +1,116 @@
-"""Runs a tool in processes that are stopped from outside: `python killed_runs.py PLAN.json`.
+"""Runs a tool in processes that end at given points: `python killed_runs.py PLAN.json`.
 
 One process imports everything and forks the others, which saves the seconds of an import each time.
 
 PLAN: {"tool": "pretrain" or "train_net", "args": [...], "output": DIR, "signal": "KILL" or "TERM",
-"points": [seconds or "saving", …], "group": bool}.
-At each point the run is stopped, so many seconds after its training has begun or while it writes a checkpoint, and
-gone on with; at last it is left to finish. Prints {"stopped": how many were stopped, "codes": [their exit codes]}.
+"points": [[EVENT, COUNT], …], "finish": bool}.
+Each process sends itself the signal at the COUNT-th EVENT since its start, and the next process goes on with the run:
+"step": before an update of the weights; "save": half of a checkpoint is written; "rename": a checkpoint, or the name of
+the last one, is written and has not its name yet; "test": a test of the model begins. SIGTERM reaches the workers too,
+as schedulers send it. At last, if it is to finish, the run is left to.
+Prints {"codes": [exit codes of the stopped processes], "last": exit code of the one that finished, or 0}.
 """
 
 import importlib
+import io
 import json
 import os
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 
-def start(tool, args, group, log):
+class Death:
+    """Sends the process the signal at the `count`-th event."""
+
+    def __init__(self, event, count, number):
+        self.left = count
+        self.number = number
+        getattr(self, f"_at_{event}")()
+
+    def _happens(self):
+        self.left -= 1
+        if self.left == 0:
+            if self.number == signal.SIGKILL:
+                os.kill(os.getpid(), self.number)
+            os.killpg(0, self.number)
+
+    def _at_step(self):
+        register_optimizer_step_pre_hook(lambda *_: self._happens())
+
+    def _at_save(self):
+        whole = torch.save
+
+        def save(content, file):
+            held = io.BytesIO()
+            whole(content, held)
+            file.write(held.getvalue()[: held.tell() // 2])
+            file.flush()
+            self._happens()
+            file.seek(0)
+            file.write(held.getvalue())
+
+        torch.save = save
+
+    def _at_rename(self):
+        whole = Path.replace
+
+        def replace(path, target):
+            if "model" in path.name or "last_checkpoint" in path.name:
+                self._happens()
+            return whole(path, target)
+
+        Path.replace = replace
+
+    def _at_test(self):
+        whole = torch.nn.Module.eval
+
+        def to_eval(module):
+            self._happens()
+            return whole(module)
+
+        torch.nn.Module.eval = to_eval
+
+
+def start(tool, args, log, point=None, number=None):
     pid = os.fork()
     if pid:
         return pid
-    if group:
-        os.setpgrp()
+    os.setpgrp()
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
+    if point:
+        Death(*point, number)
     code = tool.main(args)
     sys.stdout.flush()
     os._exit(code)
 
 
-def ended(pid):
-    return os.waitpid(pid, os.WNOHANG)[0] == pid
-
-
-def wait_for(pid, condition):
-    """Whether the condition came before the process ended."""
-    while not condition():
-        if ended(pid):
-            return False
-        time.sleep(0.0005)
-    return True
-
-
-def starts(output):
-    """How often training has begun."""
-    log = output / "log.txt"
-    return log.read_text().count("Starting training") if log.is_file() else 0
-
-
-def stop_at(pid, point, output, number, group):
-    before = starts(output)
-    if point == "saving":
-        reached = wait_for(pid, lambda: any(output.glob("model*.pth.partial")))
-    else:
-        begun = wait_for(pid, lambda: starts(output) > before)
-        deadline = time.time() + point
-        reached = begun and wait_for(pid, lambda: time.time() > deadline)
-    if not reached:
-        return None
-    (os.killpg if group else os.kill)(pid, number)
+def end_of(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def main():
     plan = json.loads(Path(sys.argv[1]).read_text())
     tool = importlib.import_module(plan["tool"])
-    output, group = Path(plan["output"]), plan.get("group", False)
+    output = Path(plan["output"])
     log = os.open(f"{output}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     number = getattr(signal, f"SIG{plan['signal']}")
     codes = []
-    for point in plan["points"]:
+    for point in [*plan["points"], *([None] if plan["finish"] else [])]:
         resume = ["--resume"] if (output / "last_checkpoint").is_file() else []
         if not resume and output.is_dir():  # stopped before its first checkpoint: begin again
             shutil.rmtree(output)
-        code = stop_at(start(tool, [*resume, *plan["args"]], group, log), point, output, number, group)
-        if code is None:
-            break
-        codes.append(code)
-    resume = ["--resume"] if (output / "last_checkpoint").is_file() else []
-    _, status = os.waitpid(start(tool, [*resume, *plan["args"]], False, log), 0)
-    print(json.dumps({"stopped": len(codes), "codes": codes, "last": os.waitstatus_to_exitcode(status)}))
+        codes.append(end_of(start(tool, [*resume, *plan["args"]], log, point, number)))
+    last = codes.pop() if plan["finish"] else 0
+    print(json.dumps({"codes": codes, "last": last}))
 
 
 if __name__ == "__main__":

@@ -8,19 +8,21 @@ from pathlib import Path
 from backbones.weights.files import read_checkpoint
 
 import torch
-from run_tools import PROJECT
+from run_tools import LIMIT, PROJECT
 
 
-def stopped(args, output, signal_name, points, *, tool="pretrain", group=False):
-    plan = {"tool": tool, "args": args, "output": str(output), "signal": signal_name, "points": points, "group": group}
+def stopped(args, output, signal_name, points, *, tool="pretrain", finish=True):
+    """Runs a tool that is stopped at each point and gone on with, if asked to its end. Returns the exit codes of the stopped processes."""
+    plan = {"tool": tool, "args": args, "output": str(output), "signal": signal_name, "points": points}
+    plan["finish"] = finish
     file = output.with_suffix(".json")
     file.write_text(json.dumps(plan))
     command = [sys.executable, str(PROJECT / "tests" / "helpers" / "killed_runs.py"), str(file)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["last"] == 0, Path(f"{output}.log").read_text()
-    return report
+    return report["codes"]
 
 
 def assert_same(a, b, path=""):

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from run_tools import PROJECT
+import torch
+from run_tools import PROJECT, pretrain
 from stopped_runs import assert_same_files, assert_same_results, stopped
 
 # Everything that has a state: dropout, mixup, augmentation, EMA, a warm-up and a plateau, the best checkpoint, BN.
@@ -20,45 +21,54 @@ RUN += ["SOLVER.LR_SCHEDULER_NAME", "ReduceLROnPlateau", "CLASSIFICATION.PLATEAU
 RUN += ["SOLVER.BASE_LR", "0.05"]
 RUN += ["CLASSIFICATION.EVAL_EPOCHS", "1", "SOLVER.EMA.DECAY", "0.9", "SOLVER.NESTEROV", "True"]
 RUN += ["TEST.PRECISE_BN.ENABLED", "True", "CLASSIFICATION.NORMALISE", "pixel_mean", "SOLVER.CHECKPOINTS_KEPT", "2"]
-STEPS = ["CLASSIFICATION.WARMUP_UNTIL_ERROR", "75.0", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
+STEPS = ["CLASSIFICATION.SIZE", "16", "CLASSIFICATION.RESIZE", "16", "CLASSIFICATION.EPOCHS", "12"]
+STEPS += ["CLASSIFICATION.WARMUP_UNTIL_ERROR", "75.0", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
 STEPS += ["SOLVER.AMP.ENABLED", "True", "SOLVER.ACCUMULATE", "2"]  # float16, whose scaler has a state too
 
 
-def stopped_run(shapes, output, signal_name, points, *extra, group=False):
-    args = ["--data", str(shapes / "crops"), *RUN, *map(str, extra), "OUTPUT_DIR", str(output)]
-    return stopped(args, output, signal_name, points, group=group)
+def arguments(shapes, output, extra):
+    return ["--data", str(shapes / "crops"), *RUN, *extra, "OUTPUT_DIR", str(output)]
+
+
+def stopped_run(shapes, output, signal_name, points, *extra):
+    return stopped(arguments(shapes, output, extra), output, signal_name, points)
+
+
+def whole_run(shapes, output, *extra):
+    torch.set_num_threads(1)  # as the processes that are stopped have
+    done = pretrain(*arguments(shapes, output, extra))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(shapes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    stopped_run(shapes, folder, "KILL", [])
+    whole_run(shapes, folder)
     return folder
 
 
 @pytest.mark.slow
 def test_killed_at_twenty_points(shapes, uninterrupted, tmp_path):
     draw = random.Random(0)
-    points = ["saving" if i % 3 == 2 else draw.uniform(0, 1.2) for i in range(20)]
-    report = stopped_run(shapes, tmp_path / "run", "KILL", points)
-    assert report["stopped"] >= 15 and set(report["codes"]) == {-signal.SIGKILL}
+    kinds = [("step", 6), ("save", 2), ("test", 2), ("rename", 3)]
+    points = [[event, draw.randint(1, most)] for event, most in kinds * 5]
+    assert stopped_run(shapes, tmp_path / "run", "KILL", points) == [-signal.SIGKILL] * 20
     assert_same_files(uninterrupted, tmp_path / "run")
     assert_same_results(uninterrupted, tmp_path / "run")
 
 
 def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
     """To the whole group of processes, as schedulers send it: the workers get it too."""
-    report = stopped_run(shapes, tmp_path / "run", "TERM", [0.3, 0.1], group=True)
-    assert report["codes"] == [0, 0]
+    assert stopped_run(shapes, tmp_path / "run", "TERM", [["step", 20], ["step", 3]]) == [0, 0]
+    assert (tmp_path / "run.log").read_text().count("stopped by SIGTERM") == 2
     assert_same_files(uninterrupted, tmp_path / "run")
     assert_same_results(uninterrupted, tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_warm_up_and_scaler_go_on_where_they_were(shapes, tmp_path):
-    stopped_run(shapes, tmp_path / "a", "KILL", [], *STEPS)
-    report = stopped_run(shapes, tmp_path / "b", "TERM", [0.1, 0.2], *STEPS)
-    assert report["stopped"] == 2
+    whole_run(shapes, tmp_path / "a", *STEPS)
+    assert stopped_run(shapes, tmp_path / "b", "TERM", [["step", 3], ["step", 10]], *STEPS) == [0, 0]
     assert_same_files(tmp_path / "a", tmp_path / "b")
     assert_same_results(tmp_path / "a", tmp_path / "b")
 

@@ -20,6 +20,7 @@ from residet.step import Step
 import pytest
 import torch
 from detectron2.utils.events import CommonMetricPrinter
+from run_tools import start_tool
 from torch import nn
 from torchvision.transforms import v2
 
@@ -120,8 +121,10 @@ def test_options_train(make_plan, opts):
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_and_saves_plain_names(make_plan, tmp_path):
-    trained(make_plan("CLASSIFICATION.EPOCHS", 1, "CLASSIFICATION.COMPILE", True, "SOLVER.EMA.DECAY", 0.9))
+def test_a_compiled_network_trains_and_saves_plain_names(shapes, tmp_path, compiler_environment):
+    opts = ["CLASSIFICATION.EPOCHS", 1, "CLASSIFICATION.COMPILE", True, "SOLVER.EMA.DECAY", 0.9, "OUTPUT_DIR", tmp_path]
+    done = start_tool("pretrain.py", "--data", shapes / "crops", *RUN, *opts, **compiler_environment)
+    assert done.returncode == 0, done.stderr
     names = read_checkpoint(tmp_path / "model_final.pth")["model"]
     assert names.keys() == get_spec("cifar_wrn10_1").build(2).state_dict().keys()
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 from backbones.weights.files import read_checkpoint
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_tools import PROJECT, assert_clear_error, pretrain, run_tool, train_net
+from run_tools import PROJECT, assert_clear_error, pretrain, run_tool, start_tool, train_net
+from stopped_runs import stopped
 
 CONFIG = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
 TINY = ["SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TRAIN", "(64,)"]
@@ -23,9 +25,12 @@ CROPS += ["DATALOADER.NUM_WORKERS", 0]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 
 
-def detect(data, out, *extra, options=(), launcher=(sys.executable,)):
-    args = ["--config-file", CONFIG, "--data", data, *options, *TINY, "OUTPUT_DIR", out, *extra]
-    return train_net(*args, launcher=launcher)
+def detection(data, out, *extra, options=()):
+    return ["--config-file", CONFIG, "--data", data, *options, *TINY, "OUTPUT_DIR", out, *extra]
+
+
+def detect(data, out, *extra, options=()):
+    return train_net(*detection(data, out, *extra, options=options))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,8 @@ def pretrained(shapes, tmp_path_factory):
     out = tmp_path_factory.mktemp("pretrained")
     # Long enough for BN to know its statistics: a detector with wild ones detects nothing.
     longer = ["CLASSIFICATION.EPOCHS", 12, "CLASSIFICATION.EVAL_EPOCHS", 0, "SOLVER.BASE_LR", 0.01]
-    done = pretrain("--arch", "resnet18", "--data", shapes / "crops", *CROPS, *longer, "OUTPUT_DIR", out)
+    args = ["--arch", "resnet18", "--data", shapes / "crops", *CROPS, *longer, "OUTPUT_DIR", out]
+    done = start_tool("pretrain.py", *args)
     assert done.returncode == 0, done.stderr
     return out / "model_final.pth"
 
@@ -41,7 +47,7 @@ def pretrained(shapes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(shapes, pretrained, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "run"
-    done = detect(shapes, out, "MODEL.WEIGHTS", pretrained)
+    done = start_tool("train_net.py", *detection(shapes, out, "MODEL.WEIGHTS", pretrained))
     assert done.returncode == 0, done.stderr
     assert ": 100 of " in done.stdout
     return out
@@ -68,7 +74,7 @@ def detections(run):
 def test_evaluation_alone_detects_the_same(trained, tmp_path, launcher):
     weights = trained / "model_final.pth"
     args = ["--config-file", trained / "config.yaml", "--eval-only", "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
-    done = train_net(*args, launcher=launcher)
+    done = start_tool("train_net.py", *args, launcher=launcher)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(detections(tmp_path), detections(trained), atol=1e-3)
     (ours,), (theirs,) = (json.loads((run / "results.json").read_text()).values() for run in (tmp_path, trained))
@@ -102,31 +108,21 @@ def test_another_run_is_not_overwritten_but_resumed(shapes, trained, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_under_torchrun(shapes, pretrained, tmp_path):
-    done = detect(shapes, tmp_path / "d", "MODEL.WEIGHTS", pretrained, launcher=TORCHRUN)
+    args = detection(shapes, tmp_path / "d", "MODEL.WEIGHTS", pretrained)
+    done = start_tool("train_net.py", *args, launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "d" / "model_final.pth").is_file() and (tmp_path / "d" / "log.txt.rank1").is_file()
     args = ["--arch", "resnet18", "--data", shapes / "crops", *CROPS, "OUTPUT_DIR", tmp_path / "p"]
-    done = pretrain(*args, launcher=TORCHRUN)
+    done = start_tool("pretrain.py", *args, launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
     crops = len(list((shapes / "crops" / "val").rglob("*.png")))
     assert json.loads((tmp_path / "p" / "results.json").read_text())["images"] == crops
 
 
 def test_a_killed_run_resumes(shapes, pretrained, tmp_path):
-    """After SIGKILL at any moment what `last_checkpoint` names is whole."""
-    import subprocess
-    import time
-
-    out = tmp_path / "run"
-    args = ["--config-file", CONFIG, "--data", shapes, *TINY, "OUTPUT_DIR", out]
-    args += ["SOLVER.MAX_ITER", 400, "SOLVER.CHECKPOINT_PERIOD", 2]
-    command = [sys.executable, str(PROJECT / "tools" / "train_net.py"), *map(str, args)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (out / "last_checkpoint").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    """After SIGKILL what `last_checkpoint` names is whole, and the tool goes on from there."""
+    args = [*detection(shapes, out := tmp_path / "run"), "SOLVER.MAX_ITER", 12, "SOLVER.CHECKPOINT_PERIOD", 2]
+    assert stopped([str(a) for a in args], out, "KILL", [["step", 6]], tool="train_net", finish=False) == [-9]
     saved = read_checkpoint(out / (out / "last_checkpoint").read_text())["trainer"]["iteration"]
     done = detect(shapes, out, "SOLVER.MAX_ITER", saved + 3, options=["--resume"])
     assert done.returncode == 0, done.stderr
@@ -134,7 +130,7 @@ def test_a_killed_run_resumes(shapes, pretrained, tmp_path):
 
 
 def test_config_that_does_not_exist(shapes):
-    done = train_net("--config-file", "configs/faster_rcnn_wrn34.yaml", "--data", shapes)
+    done = start_tool("train_net.py", "--config-file", "configs/faster_rcnn_wrn34.yaml", "--data", shapes)
     assert_clear_error(done, "no such config", "did you mean configs/faster_rcnn_wrn34_2.yaml?")
 
 
@@ -254,8 +250,6 @@ def test_doctor_says_what_is_wrong(tmp_path):
     (tmp_path / "fvcore.py").write_text("raise ImportError('broken on purpose')")
     code = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['doctor']; "
     code += f"runpy.run_path({str(PROJECT / 'tools' / 'doctor.py')!r}, run_name='__main__')"
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "wrong: fvcore does not import (broken on purpose)" in done.stdout
