@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
-from run_tools import PROJECT, assert_clear_error, run_tool
+from run_tools import DATA, PROJECT, assert_clear_error, run_tool
 
 FIGURES = [(spec, figure) for spec in CATALOGUE.values() for figure in spec.published]
 
@@ -51,9 +51,9 @@ def test_flops_and_activations_are_fvcores(name):
     assert size.activations == pytest.approx(activations / 1e6, rel=1e-9)
 
 
-def test_every_figure_of_the_tables_has_its_row(real_data):
-    """`tables.yaml` lists what the papers print: each params and FLOPs figure stands in the catalogue."""
-    tables = yaml.safe_load((real_data.parent / "papers" / "tables.yaml").read_text())
+def test_every_figure_of_the_tables_has_its_row():
+    """tests/data/papers.yaml lists what the papers print: each params and FLOPs figure stands in the catalogue."""
+    tables = yaml.safe_load((DATA / "papers.yaml").read_text())
     printed = {(spec.name, f.quantity != "flops", float(f.value)) for spec, f in FIGURES}
 
     def of(name):
@@ -81,9 +81,9 @@ def test_every_figure_of_the_tables_has_its_row(real_data):
     assert expected <= printed, expected - printed
 
 
-def test_cardinality_and_width_keep_the_size_of_a_block(real_data):
+def test_cardinality_and_width_keep_the_size_of_a_block():
     """ResNeXt, Table 2 and Eqn. 4: about 70k parameters a block, whatever the cardinality."""
-    tables = yaml.safe_load((real_data.parent / "papers" / "tables.yaml").read_text())
+    tables = yaml.safe_load((DATA / "papers.yaml").read_text())
     for cardinality, (d, width) in tables["resnext"]["cardinality_width"].items():
         spec = get_spec(f"resnext50_{cardinality}x{d}d")
         assert (spec.groups, spec.inner_widths[0]) == (cardinality, width)

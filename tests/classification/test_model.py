@@ -1,5 +1,6 @@
 """Pretraining: data, evaluator, schedule, and the tool as a user runs it."""
 
+import itertools
 import json
 
 from backbones.catalogue import get_spec
@@ -78,18 +79,20 @@ def test_classes_of_train_and_val_must_agree(cfg, tmp_path):
     assert class_names(cfg, eval_only=True) == ("a", "c")
 
 
-def test_cifar_of_the_real_data(real_data, tmp_path):
-    import tarfile
-
-    with tarfile.open(real_data / "cifar10_jpeg.tar.xz") as archive:
-        members = (m for m in archive if m.isfile() and m.name.endswith(("0001.jpg", "0002.jpg")))
-        for _, member in zip(range(8), members, strict=False):
-            archive.extract(member, tmp_path, filter="data")
-    (root,) = {p.parents[2] for p in tmp_path.rglob("*.jpg")}
+def test_cifar_as_folders_of_jpegs(tmp_path):
+    """The layout that others hand CIFAR-10 on in: train/CLASS/0001.jpg and test/CLASS/0001.jpg."""
+    noise = torch.randint(256, (32, 32, 3), dtype=torch.uint8).numpy()
+    for split, name in itertools.product(("train", "test"), ("airplane", "bird")):
+        (tmp_path / split / name).mkdir(parents=True)
+        for number in ("0001", "0002"):
+            Image.fromarray(noise).save(tmp_path / split / name / f"{number}.jpg")
     cfg = default_config()
-    cfg.merge_from_list([*TINY, "CLASSIFICATION.DATA", str(root)])
-    image, label = open_split(cfg, "train" if (root / "train").is_dir() else "val").load(0)
-    assert image.shape == (3, 32, 32) and image.float().std() > 1 and label == 0
+    cfg.merge_from_list([*TINY, "CLASSIFICATION.DATA", str(tmp_path)])
+    for split in ("train", "val"):
+        images = open_split(cfg, split)
+        image, label = images.load(0)
+        assert image.shape == (3, 32, 32) and image.float().std() > 1 and label == 0
+        assert len(images) == 4 and images.load(3)[1] == 1
 
 
 def test_tool_trains_resumes_and_evaluates(shapes, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from detectron2.utils.events import EventStorage
-from run_tools import PROJECT
+from run_tools import DATA, PROJECT
 from torch import nn
 
 RECIPES = PROJECT / "configs" / "classification"
@@ -216,10 +216,7 @@ def test_the_list_of_recipes_is_whole():
 
 
 def test_every_classification_figure_of_the_papers_is_there():
-    file = PROJECT.parent / "shared" / "papers" / "tables.yaml"
-    if not file.is_file():
-        pytest.skip(f"no {file}")
-    papers = yaml.safe_load(file.read_text())
+    papers = yaml.safe_load((DATA / "papers.yaml").read_text())
     ours = {(t.data, arch): set() for t in tables().values() for arch in t.error}
     for table in tables().values():
         for arch, errors in table.error.items():

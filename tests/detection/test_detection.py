@@ -6,10 +6,9 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.resnet import ResidualNet
 from backbones.weights.files import save_checkpoint
-from backbones.weights.load import load_state
-from backbones.weights.read import Weights, read_weights, resolve_preprocessing
+from backbones.weights.read import read_weights, resolve_preprocessing
 from backbones.whole_files import write_json
-from detection.checkpoint import _classifier_state, load_detector
+from detection.checkpoint import load_detector
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
 from detection.data.coco import write_coco
@@ -22,6 +21,7 @@ from detection.trainer import DetectionTrainer
 import numpy as np
 import pytest
 import torch
+import torchvision
 from detection_configs import load_config
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import PascalVOCDetectionEvaluator
@@ -29,6 +29,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from recognisable_states import recognisable
 
 
 @pytest.fixture
@@ -58,14 +59,20 @@ def test_classifier_fills_backbone_and_stage_5(kind, classifier):
         load_detector(cfg, model, read_weights(cfg.MODEL.WEIGHTS), for_training=False)
 
 
-def test_torchvisions_vgg_fills_convolutions_and_head():
-    cfg = load_config("faster_rcnn_vgg16.yaml")
-    model, network = build_model(cfg), get_spec("vgg16").build(1000)
-    state, skip = _classifier_state(get_spec("vgg16"), model, Weights(path="vgg16.pth", state=network.state_dict()))
-    load_state(model, state, "vgg16.pth", skip)
-    assert torch.equal(model.backbone.features[28].weight, network.features[28].weight)
-    assert torch.equal(model.roi_heads.box_head.classifier[3].weight, network.classifier[3].weight)
-    assert all(k.startswith(("proposal_generator.", "roi_heads.box_predictor.")) for k in skip)
+def test_torchvisions_vgg_fills_convolutions_and_head(tmp_path):
+    cfg = load_config("faster_rcnn_vgg16.yaml", "MODEL.WEIGHTS", str(tmp_path / "vgg16.pth"))
+    with torch.device("meta"):
+        network = recognisable(torchvision.models.vgg16().state_dict())
+    torch.save(network, tmp_path / "vgg16.pth")
+    model = build_model(cfg)
+    own = ("proposal_generator.", "roi_heads.box_predictor.")
+    before = {k: v.clone() for k, v in model.state_dict().items() if k.startswith(own)}
+    load_detector(cfg, model, read_weights(cfg.MODEL.WEIGHTS), for_training=True)
+    after = model.state_dict()
+    assert torch.equal(after["backbone.features.28.weight"], network["features.28.weight"])
+    assert torch.equal(after["roi_heads.box_head.classifier.3.weight"], network["classifier.3.weight"])
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+    assert len(after) - len(before) == len(network) - 2  # of which a detector has all but the layer of the classes
     cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 14
     with pytest.raises(InputError, match="fc6 of vgg16 takes 512 channels of 7 x 7"):
         build_model(cfg)

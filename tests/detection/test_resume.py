@@ -9,45 +9,56 @@ from run_tools import PROJECT, train_net
 from stopped_runs import assert_same_files, stopped
 
 CONFIG = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
-# Everything that has a state: augmentation, sampled regions, BN, EMA, the best checkpoint, validation losses, a scaler.
+# Everything that has a state: augmentation, sampled regions, BN, EMA, the best checkpoint, validation losses.
 RUN = ["SOLVER.MAX_ITER", 12, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.ACCUMULATE", 2, "SOLVER.CHECKPOINT_PERIOD", 1]
 RUN += ["INPUT.MIN_SIZE_TRAIN", "(48, 64)", "INPUT.MIN_SIZE_TEST", 48, "TEST.EVAL_PERIOD", 4, "TEST.PICTURES", 1]
 RUN += ["TEST.BEST_METRIC", "validation/total_loss", "TEST.LOSS", True, "SOLVER.EMA.DECAY", 0.9]
-RUN += ["SOLVER.AMP.ENABLED", True, "SOLVER.CHECKPOINTS_KEPT", 2, "DATALOADER.NUM_WORKERS", 1]
+RUN += [
+    "SOLVER.AMP.ENABLED",
+    True,
+    "SOLVER.AMP.DTYPE",
+    "bfloat16",
+    "SOLVER.CHECKPOINTS_KEPT",
+    2,
+    "DATALOADER.NUM_WORKERS",
+    1,
+]
 RUN += ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.REPEAT_THRESHOLD", 0.9]
+RUN += ["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16, "MODEL.RPN.POST_NMS_TOPK_TEST", 20]
 RUN += ["SOLVER.BASE_LR", 0.001, "SOLVER.CLIP_GRADIENTS.ENABLED", True]
+SCALED = ["SOLVER.AMP.DTYPE", "float16", "SOLVER.MAX_ITER", 4]  # has a scaler, and is slow on CPUs
 
 
-def arguments(shapes, output):
-    return ["--config-file", str(CONFIG), "--data", str(shapes), *map(str, RUN), "OUTPUT_DIR", str(output)]
+def arguments(shapes, output, extra):
+    options = map(str, [*RUN, *extra])
+    return ["--config-file", str(CONFIG), "--data", str(shapes), *options, "OUTPUT_DIR", str(output)]
 
 
-def stopped_run(shapes, output, signal_name, points):
-    return stopped(arguments(shapes, output), output, signal_name, points, tool="train_net")
+def stopped_run(shapes, output, signal_name, points, *extra):
+    return stopped(arguments(shapes, output, extra), output, signal_name, points, tool="train_net")
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(shapes, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+def whole_run(shapes, output, *extra):
     torch.set_num_threads(1)  # as the processes that are stopped have
-    done = train_net(*arguments(shapes, folder))
+    done = train_net(*arguments(shapes, output, extra))
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.mark.slow
-def test_killed_at_ten_points(shapes, uninterrupted, tmp_path):
+def test_killed_at_ten_points(shapes, tmp_path):
+    whole_run(shapes, tmp_path / "whole")
     points = [["step", 2], ["save", 2], ["rename", 1], ["test", 1], ["step", 1]]
     points += [["save", 3], ["rename", 4], ["test", 1], ["save", 1], ["step", 2]]
     assert stopped_run(shapes, tmp_path / "run", "KILL", points) == [-signal.SIGKILL] * 10
-    assert_same_runs(uninterrupted, tmp_path / "run")
+    assert_same_runs(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
-    assert stopped_run(shapes, tmp_path / "run", "TERM", [["step", 3], ["step", 4]]) == [0, 0]
+def test_sigterm_saves_and_exits(shapes, tmp_path):
+    whole_run(shapes, tmp_path / "whole", *SCALED)
+    assert stopped_run(shapes, tmp_path / "run", "TERM", [["step", 1], ["step", 2]], *SCALED) == [0, 0]
     assert (tmp_path / "run.log").read_text().count("stopped by SIGTERM") == 2
-    assert_same_runs(uninterrupted, tmp_path / "run")
+    assert_same_runs(tmp_path / "whole", tmp_path / "run")
 
 
 def assert_same_runs(one, other):

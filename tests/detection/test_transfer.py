@@ -1,12 +1,13 @@
 """Fine-tuning on a user's own set: classes, anchors and schedule from the data; what a detector hands on to another."""
 
 import json
+from types import SimpleNamespace
 
 from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
 from detection.auto_config import resolve_schedule_and_anchors
-from detection.checkpoint import _copy_rows, load_detector, transfer_classes
+from detection.checkpoint import load_detector, transfer_classes
 from detection.config import default_config
 from detection.prepare import prepare
 from detection.trainer import DetectionTrainer
@@ -18,7 +19,8 @@ from annotation_files import coco, records_of
 from detection_configs import load_config
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
-from run_tools import assert_clear_error, run_tool, train_net
+from recognisable_states import recognisable
+from run_tools import DATA, assert_clear_error, run_tool, train_net
 
 FPN = "configs/faster_rcnn_resnet18_fpn.yaml"
 TINY = ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0, "TEST.PICTURES", 1]
@@ -124,13 +126,24 @@ def test_classes_of_the_same_name_are_kept(name, layers, tmp_path):
     assert all(torch.equal(after[k], theirs[k]) for k in after if k.startswith(("backbone.", "proposal_generator.")))
 
 
-def test_boxes_for_all_classes_and_other_features_are_no_rows_of_classes():
-    ours, theirs = torch.zeros(12, 5), torch.ones(4, 5)
-    assert torch.equal(_copy_rows(ours, theirs, "abc", "ad", "boxes"), torch.zeros(12, 5))
-    assert _copy_rows(theirs, theirs, "abc", "ad", "boxes") is theirs
+def transferred(key, ours, theirs, new, old, folder):
+    """What a layer of a detector of the classes `old` becomes in one of `new`."""
+    save_checkpoint({"model": {key: theirs}, "classes": list(old)}, folder / "d.pth")
+    cfg = default_config()
+    cfg.DATASETS.CLASSES = tuple(new)
+    model = SimpleNamespace(state_dict=lambda: {key: ours})
+    return transfer_classes(cfg, model, read_weights(folder / "d.pth"), True)[key]
+
+
+def test_boxes_for_all_classes_and_other_features_are_no_rows_of_classes(tmp_path):
+    ours, theirs, boxes = torch.zeros(12, 5), torch.ones(4, 5), "roi_heads.box_predictor.bbox_pred.weight"
+    assert torch.equal(transferred(boxes, ours, theirs, "abc", "ad", tmp_path), torch.zeros(12, 5))
+    assert torch.equal(transferred(boxes, 2 * theirs, theirs, "abc", "ad", tmp_path), theirs)
     # As many rows in all, but not of each class: another LocNet's.
-    assert torch.equal(_copy_rows(ours, torch.ones(12, 5), "abc", "ab", "by class"), ours)
-    assert _copy_rows(ours, (wide := torch.ones(8, 9)), "abc", "ad", "boxes") is wide  # which loading refuses
+    locate = "roi_heads.localiser.predict_x.weight"
+    assert torch.equal(transferred(locate, ours, torch.ones(12, 5), "abc", "ab", tmp_path), ours)
+    wide = torch.ones(8, 9)
+    assert torch.equal(transferred(boxes, ours, wide, "abc", "ad", tmp_path), wide)  # which loading refuses
 
 
 def test_a_run_and_those_it_is_the_start_of_keep_its_anchors(shapes, tmp_path):
@@ -164,7 +177,9 @@ def test_a_detector_that_names_no_anchors_keeps_the_configs(shapes, tmp_path):
 @pytest.mark.parametrize("name", ["faster_rcnn_resnet18.yaml", "faster_rcnn_vgg16.yaml"])
 def test_an_rpn_starts_from_a_classifier(name, tmp_path):
     cfg = load_config(name, "MODEL.META_ARCHITECTURE", "ProposalNetwork", "MODEL.WEIGHTS", str(tmp_path / "c.pth"))
-    torch.save(spec_of_builder(cfg.MODEL.BACKBONE.NAME).build(3).state_dict(), tmp_path / "c.pth")
+    with torch.device("meta"):
+        network = spec_of_builder(cfg.MODEL.BACKBONE.NAME).build(3)
+    torch.save(recognisable(network.state_dict()), tmp_path / "c.pth")
     model = build_model(cfg)
     load_detector(cfg, model, read_weights(cfg.MODEL.WEIGHTS), for_training=True)
     theirs = torch.load(tmp_path / "c.pth")
@@ -242,7 +257,7 @@ def test_mistakes_of_transfer_are_answered(yolo, shapes, tmp_path):
 
 
 @pytest.mark.slow
-def test_data_is_inspected_and_converted(yolo, real_data, tmp_path):
+def test_data_is_inspected_and_converted(yolo, tmp_path):
     (yolo / "images" / "val" / "00003.png").write_bytes((yolo / "images" / "val" / "00003.png").read_bytes()[:300])
     done = run_tool("inspect_data.py", yolo, "--samples", 2, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -251,19 +266,19 @@ def test_data_is_inspected_and_converted(yolo, real_data, tmp_path):
     assert val["images"] == 6 and sum(c["boxes"] for c in val["classes"].values()) == val["boxes"] > 0
     assert [name[-9:] for name in val["unreadable"]] == ["00003.png"]
     assert "00003.png: cannot be decoded" in done.stdout and "median" in done.stdout
-    bccd = ["inspect_data.py", f"{real_data / 'bccd'}:test", "--samples", 1, "--augmented", 2]
+    bccd = ["inspect_data.py", f"{DATA / 'bccd'}:test", "--samples", 1, "--augmented", 2]
     done = run_tool(*bccd, "--config-file", "configs/bccd/resnet18_fpn.yaml", "--output", tmp_path / "b")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "b").glob("*.png"))) == 2 and "of 2 augmented samples" in done.stdout
 
     target = tmp_path / "converted" / "test.json"
-    done = run_tool("convert.py", f"{real_data / 'bccd'}:test", target)
+    done = run_tool("convert.py", f"{DATA / 'bccd'}:test", target)
     assert done.returncode == 0, done.stderr
-    theirs, classes, _ = records_of(f"{real_data / 'bccd'}:test")
+    theirs, classes, _ = records_of(f"{DATA / 'bccd'}:test")
     ours, same, _ = records_of(target)
-    assert same == classes and len(ours) == 72
+    assert same == classes and len(ours) == 3
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(
             [x["bbox"] for x in a["annotations"]], [x["bbox"] for x in b["annotations"]], atol=1e-6
         )
-    assert_clear_error(run_tool("convert.py", f"{real_data / 'bccd'}:test", target), "exists")
+    assert_clear_error(run_tool("convert.py", f"{DATA / 'bccd'}:test", target), "exists")

@@ -79,7 +79,9 @@ def test_pca_noise_has_the_variance_of_its_components():
     grey = torch.full((3, 1, 1), 128, dtype=torch.uint8)
     torch.manual_seed(0)
     noise = torch.stack([PCANoise(1.0)(grey).flatten().double() - 128 for _ in range(4000)])
-    components = PCANoise()._components.double() * 255
+    # Of fb.resnet.torch: the components in columns, and the standard deviation along each.
+    columns = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+    components = 255 * torch.tensor(columns).double() * torch.tensor([0.2175, 0.0188, 0.0045])
     expected = components @ components.T
     covariance = noise.T @ noise / len(noise)
     assert torch.allclose(covariance, expected, rtol=0.1, atol=60)

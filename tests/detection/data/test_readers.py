@@ -27,8 +27,10 @@ import numpy as np
 import pytest
 from annotation_files import H, W, coco, obj, voc
 from detectron2.data import DatasetCatalog
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from PIL import Image
 from pycocotools.coco import COCO
+from run_tools import DATA
 
 
 def test_voc_boxes_become_continuous(tmp_path):
@@ -170,8 +172,12 @@ def test_coco_that_is_no_json(tmp_path):
         load_coco(tmp_path / "no.json", None, Defects())
 
 
-def test_real_coco_survives_the_way_through(real_data, tmp_path):
-    source = real_data / "coco_tiny" / "annotations" / "instances_train2017.json"
+def test_coco_survives_the_way_through(tmp_path):
+    """A file as COCO's own: 80 categories whose ids have gaps, polygons, a crowd, images below images/train2017."""
+    categories = [{"id": c["id"], "name": c["name"]} for c in COCO_CATEGORIES if c["isthing"]]
+    source = coco(tmp_path, categories=categories, annotations=list(coco_annotations([c["id"] for c in categories])))
+    source = source.rename(source.with_name("instances_train2017.json"))
+    (tmp_path / "images" / "train").rename(tmp_path / "images" / "train2017")
     folder = find_images(source, json.loads(source.read_text())["images"][0]["file_name"])
     assert folder.name == "train2017"
     cfg, _ = register([source], [source])
@@ -181,19 +187,29 @@ def test_real_coco_survives_the_way_through(real_data, tmp_path):
     assert len(classes) == 80 and classes[0] == "person" and classes[-1] == "toothbrush"
     theirs = sorted((a["area"], a["bbox"], a["iscrowd"]) for a in before.anns.values())
     ours = sorted((a["area"], a["bbox"], a["iscrowd"]) for a in after.anns.values())
+    assert len(ours) == 80 and sum(crowd for *_, crowd in ours) == 1
     for (area, box, crowd), (our_area, our_box, our_crowd) in zip(theirs, ours, strict=True):
         assert area == our_area and crowd == our_crowd
         np.testing.assert_allclose(box, our_box, atol=0.01)
 
 
-def test_bccd_has_the_two_boxes_of_no_area(real_data):
-    counts, defects = Counter(), Defects()
-    for split in ("train", "val", "test"):
-        source = load_voc(real_data / "bccd", split, defects)
-        records, classes = source.records, source.classes
-        assert classes == ["Platelets", "RBC", "WBC"]
-        counts.update(a["category"] for r in records for a in r["annotations"])
-    assert counts == {"RBC": 4153, "WBC": 372, "Platelets": 361}
+def coco_annotations(ids):
+    """One object of each category, with its outline; the last is a crowd."""
+    for i, category in enumerate(ids, 1):
+        x, y, w, h = i / 3, i / 5, 10.25 + i / 7, 8.5 + i / 11
+        entry = {"id": 10 * i, "image_id": 7, "category_id": category, "bbox": [x, y, w, h], "area": w * h / 2}
+        crowd = i == len(ids)
+        runs, triangle = [W * H // 2, 5, W * H - W * H // 2 - 5], [x, y, x, y + h, x + w, y]
+        outline = {"counts": runs, "size": [H, W]} if crowd else [triangle]
+        yield entry | {"iscrowd": int(crowd), "segmentation": outline}
+
+
+def test_the_two_boxes_of_no_area_in_bccd_are_dropped():
+    defects = Defects()
+    source = load_voc(DATA / "bccd", "test", defects)
+    assert source.classes == ["Platelets", "RBC", "WBC"]
+    counts = Counter(a["category"] for r in source.records for a in r["annotations"])
+    assert counts == {"RBC": 37, "WBC": 3, "Platelets": 2}
     assert defects.counts == {NO_AREA: 2}
 
 

@@ -1,0 +1,8 @@
+"""Weights of large networks in small files."""
+
+import torch
+
+
+def recognisable(state):
+    """Entries of the same names, shapes and types, each of one number all over, which no other has."""
+    return {k: torch.tensor(i, dtype=v.dtype).expand(v.shape) for i, (k, v) in enumerate(state.items(), 1)}
