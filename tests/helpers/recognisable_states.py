@@ -5,4 +5,5 @@ import torch
 
 def recognisable(state):
     """Entries of the same names, shapes and types, each of one number all over, which no other has."""
-    return {k: torch.tensor(i, dtype=v.dtype).expand(v.shape) for i, (k, v) in enumerate(state.items(), 1)}
+    numbers = enumerate(state.items(), 1)
+    return {k: torch.tensor(i, dtype=v.dtype, device="cpu").expand(v.shape) for i, (k, v) in numbers}

@@ -12,7 +12,11 @@ from run_tools import LIMIT, PROJECT
 
 
 def stopped(args, output, signal_name, points, *, tool="pretrain", finish=True):
-    """Runs a tool that is stopped at each point and gone on with, if asked to its end. Returns the exit codes of the stopped processes."""
+    """Runs a tool that is stopped at each point and gone on with, where asked to its end.
+
+    Returns:
+        the exit codes of the stopped processes.
+    """
     plan = {"tool": tool, "args": args, "output": str(output), "signal": signal_name, "points": points}
     plan["finish"] = finish
     file = output.with_suffix(".json")
