@@ -22,10 +22,15 @@ def name_of(spec):
     return spec.name
 
 
+def shallow(spec):
+    """The row with two blocks a stage: one that may change the shape, and one that does not."""
+    return dataclasses.replace(spec, depths=tuple(min(depth, 2) for depth in spec.depths))
+
+
 @pytest.mark.parametrize("spec", RESIDUAL, ids=name_of)
 def test_maps_are_as_declared_also_of_odd_sizes(spec):
     with torch.device("meta"):  # shapes alone: nothing is computed
-        network = ResidualNet(spec, spec.num_classes)
+        network = ResidualNet(shallow(spec), spec.num_classes)
         image = torch.empty(2, 3, 75, 101)
         maps = network.feature_maps(image)
         logits = network(image)
@@ -196,12 +201,11 @@ def test_a_stage_alone_is_the_networks():
 
 def graphs():
     """The rows for ImageNet with two blocks a stage, of those that are then alike one; and a deep one as it is."""
-    shallow = {}
-    for spec in IMAGENET:
-        short = dataclasses.replace(spec, depths=tuple(min(depth, 2) for depth in spec.depths))
+    found = {}
+    for short in map(shallow, IMAGENET):
         parts = (short.kernels, short.depths, short.groups, short.form, short.shortcut, short.dropout)
-        shallow.setdefault((*parts, short.stride_in_first, short.preact), short)
-    return [*shallow.values(), get_spec("resnet101")]
+        found.setdefault((*parts, short.stride_in_first, short.preact), short)
+    return [*found.values(), get_spec("resnet101")]
 
 
 @pytest.mark.slow

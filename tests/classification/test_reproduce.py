@@ -49,6 +49,7 @@ def test_tables_that_test_alike_networks_share_their_training():
 @pytest.mark.slow
 def test_runs_are_trained_resumed_and_summed_up(cifar, tmp_path):
     short = ["--set", "CLASSIFICATION.SCHEDULE_SCALE", "0.0001", "SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu"]
+    short += ["DATALOADER.NUM_WORKERS", "0"]
     args = ["resnet_cifar10:cifar_resnet20", "wrn_cifar10:cifar_wrn16_4", "--data", cifar, "--output", tmp_path]
     none = reproduce(*args, "--minutes", "1e-9", *short)
     assert none.returncode == 0 and "cifar_wrn16_4" in none.stdout and not list(tmp_path.rglob("*.pth"))

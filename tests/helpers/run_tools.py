@@ -23,7 +23,7 @@ from detectron2.utils import events
 PROJECT = Path(__file__).parents[2]
 DATA = PROJECT / "tests" / "data"
 LIMIT = 500  # seconds for one process that a test starts; the machine may be busy with other work
-LOGGERS = [logging.getLogger(name) for name in ("residet", "detectron2", "fvcore")]
+LOGGERS = [logging.getLogger(name) for name in ("", "residet", "detectron2", "fvcore")]
 CATALOGUES = [(catalogue, dict(catalogue.data)) for catalogue in (DatasetCatalog, MetadataCatalog)]
 
 
@@ -61,7 +61,8 @@ def kept_state():
     for catalogue, content in CATALOGUES:
         catalogue.data = {key: copy.copy(value) for key, value in content.items()}
     for log in LOGGERS:
-        log.handlers = []
+        log.handlers, log.propagate = [], True
+        log.setLevel(logging.NOTSET if log.parent else logging.WARNING)
     os.chdir(PROJECT)
     sys.path.insert(0, str(PROJECT / "tools"))
     try:
@@ -76,7 +77,8 @@ def kept_state():
         for handler in {handler for log in LOGGERS for handler in log.handlers}:
             handler.close()
         for log, (handlers, level, propagate) in zip(LOGGERS, logs, strict=True):
-            log.handlers, log.level, log.propagate = handlers, level, propagate
+            log.handlers, log.propagate = handlers, propagate
+            log.setLevel(level)
         for (catalogue, _), content in zip(CATALOGUES, registered, strict=True):
             catalogue.data = content
         events._CURRENT_STORAGE_STACK[:] = storages
