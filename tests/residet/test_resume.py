@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_tools import PROJECT, pretrain
+from run_tools import LIMIT, PROJECT, pretrain
 from stopped_runs import assert_same_files, assert_same_results, stopped
 
 # Everything that has a state: dropout, mixup, augmentation, EMA, a warm-up and a plateau, the best checkpoint, BN.
@@ -96,15 +96,15 @@ def pid_of_rank_1(parent):
 @pytest.mark.slow
 def test_a_killed_rank_restarts_the_job_which_finishes(shapes, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert torchrun(shapes, whole, 0).wait(timeout=300) == 0
+    assert torchrun(shapes, whole, 0).wait(timeout=LIMIT) == 0
 
     job = torchrun(shapes, killed, 1)
-    deadline = time.time() + 200
+    deadline = time.time() + LIMIT
     while not (killed / "last_checkpoint").is_file():
         assert job.poll() is None and time.time() < deadline
         time.sleep(0.01)
     os.kill(pid_of_rank_1(job.pid), signal.SIGKILL)
-    assert job.wait(timeout=300) == 0, Path(f"{killed}.log").read_text()
+    assert job.wait(timeout=LIMIT) == 0, Path(f"{killed}.log").read_text()
     assert "resumed at iteration" in (killed / "log.txt").read_text()
     assert_same_files(whole, killed)
     assert_same_results(whole, killed)
