@@ -22,7 +22,7 @@ from detectron2.utils import events
 
 PROJECT = Path(__file__).parents[2]
 DATA = PROJECT / "tests" / "data"
-LIMIT = 500  # seconds for one process that a test starts; the machine may be busy with other work
+LIMIT = 800  # seconds for one process that a test starts; the machine may be busy with other work
 LOGGERS = [logging.getLogger(name) for name in ("", "residet", "detectron2", "fvcore")]
 CATALOGUES = [(catalogue, dict(catalogue.data)) for catalogue in (DatasetCatalog, MetadataCatalog)]
 
