@@ -42,7 +42,7 @@ class Trainer(TrainerBase):
         self.max_iter = cfg.SOLVER.MAX_ITER
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         self.model = self.build_model(cfg)
-        self.optimizer = build_optimizer(cfg, self.model)
+        self.optimizer = self.build_optimizer(cfg, self.model)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
         precision = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else ""
         ddp_model = create_ddp_model(self.model, device_ids=device_ids)
@@ -56,6 +56,11 @@ class Trainer(TrainerBase):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The model on its device: batch -> losses in training, outputs in evaluation."""
         raise NotImplementedError
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """detectron2's SGD, with SOLVER's weight decays by kind of parameter."""
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer):
