@@ -19,7 +19,7 @@ from residet.plan import RunPlan
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
@@ -27,10 +27,25 @@ log = logging.getLogger("residet")
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
-    """detectron2's arguments: --config-file, --resume, --eval-only, --num-gpus, … and KEY VALUE overrides."""
-    parser = default_argument_parser(epilog=" ")
-    parser.description = description
-    parser.set_defaults(num_gpus=min(1, torch.cuda.device_count()))
+    """A parser with the arguments of detectron2's tools: --config-file, --resume, --num-gpus, … and KEY VALUE pairs.
+
+    Args:
+        description: what the tool does, with examples.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file with the config")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in OUTPUT_DIR, from its last checkpoint"
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, without training")
+    gpus = min(1, torch.cuda.device_count())
+    parser.add_argument("--num-gpus", type=int, default=gpus, metavar="N", help=f"GPUs of each machine; default {gpus}")
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines; default 1")
+    parser.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0 on")
+    url = "tcp://HOST:PORT of machine 0, for several machines"
+    parser.add_argument("--dist-url", default="auto", metavar="URL", help=url)
+    overrides = "overrides of config keys at the end of the command, such as SOLVER.BASE_LR 0.01"
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=overrides)
     return parser
 
 
@@ -78,7 +93,7 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
     """Runs `main(args)` in this process, in one of torchrun's, or in those that detectron2's `launch` starts.
 
     Raises:
-        InputError: --num-gpus is more than there are.
+        InputError: --num-gpus is more than there are, or --dist-url is missing.
     """
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
         gpus, local_rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
@@ -100,6 +115,8 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
         finally:
             torch.distributed.destroy_process_group()
         return
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise InputError("--dist-url: several machines need the address of machine 0, tcp://HOST:PORT")
     if args.num_gpus > torch.cuda.device_count():
         raise InputError(f"--num-gpus: {args.num_gpus} asked for, {torch.cuda.device_count()} found")
     if args.num_gpus > 1:  # the processes save and leave; this one waits for them
