@@ -57,7 +57,7 @@ def test_killed_at_ten_points(shapes, tmp_path):
 @pytest.mark.slow
 def test_sigterm_saves_and_exits(shapes, tmp_path):
     whole_run(shapes, tmp_path / "whole", *SCALED)
-    assert stopped_run(shapes, tmp_path / "run", "TERM", [["step", 1], ["step", 2]], *SCALED) == [0, 0]
+    assert stopped_run(shapes, tmp_path / "run", "TERM", [["batch", 1], ["batch", 2]], *SCALED) == [0, 0]
     assert (tmp_path / "run.log").read_text().count("stopped by SIGTERM") == 2
     assert_same_runs(tmp_path / "whole", tmp_path / "run")
 

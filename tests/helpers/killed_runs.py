@@ -5,9 +5,10 @@ One process imports everything and forks the others, which saves the seconds of 
 PLAN: {"tool": "pretrain" or "train_net", "args": [...], "output": DIR, "signal": "KILL" or "TERM",
 "points": [[EVENT, COUNT], …], "finish": bool}.
 Each process sends itself the signal at the COUNT-th EVENT since its start, and the next process goes on with the run:
-"step": before an update of the weights; "save": half of a checkpoint is written; "rename": a checkpoint, or the name of
-the last one, is written and has not its name yet; "test": a test of the model begins. SIGTERM reaches the workers too,
-as schedulers send it. At last, if it is to finish, the run is left to.
+"batch": an iteration begins; "step": the weights are about to change, which a scaler may skip; "save": half of a
+checkpoint is written; "rename": a checkpoint, or the name of the last one, is written and has not its name yet; "test":
+a test of the model begins. SIGTERM reaches the workers too, as schedulers send it. At last, if it is to finish, the run
+is left to.
 Prints {"codes": [exit codes of the stopped processes], "last": exit code of the one that finished, or 0}.
 """
 
@@ -40,6 +41,15 @@ class Death:
             if self.number == signal.SIGKILL:
                 os.kill(os.getpid(), self.number)
             os.killpg(0, self.number)
+
+    def _at_batch(self):
+        whole = torch.optim.Optimizer.zero_grad
+
+        def zero_grad(optimizer, *args, **options):
+            self._happens()
+            return whole(optimizer, *args, **options)
+
+        torch.optim.Optimizer.zero_grad = zero_grad
 
     def _at_step(self):
         register_optimizer_step_pre_hook(lambda *_: self._happens())

@@ -17,10 +17,10 @@ from stopped_runs import assert_same_files, assert_same_results, stopped
 RUN = ["--arch", "cifar_wrn10_1_d0.3", "CLASSIFICATION.SIZE", "32", "CLASSIFICATION.RESIZE", "32"]
 RUN += ["CLASSIFICATION.EPOCHS", "20", "SOLVER.IMS_PER_BATCH", "8", "DATALOADER.NUM_WORKERS", "1"]
 RUN += ["CLASSIFICATION.COLOUR", "jitter", "CLASSIFICATION.MIXUP", "0.2", "CLASSIFICATION.CUTMIX", "1.0"]
-RUN += ["SOLVER.LR_SCHEDULER_NAME", "ReduceLROnPlateau", "CLASSIFICATION.PLATEAU_PATIENCE", "1"]
 RUN += ["SOLVER.BASE_LR", "0.05"]
 RUN += ["CLASSIFICATION.EVAL_EPOCHS", "1", "SOLVER.EMA.DECAY", "0.9", "SOLVER.NESTEROV", "True"]
 RUN += ["TEST.PRECISE_BN.ENABLED", "True", "CLASSIFICATION.NORMALISE", "pixel_mean", "SOLVER.CHECKPOINTS_KEPT", "2"]
+PLATEAU = ["SOLVER.LR_SCHEDULER_NAME", "ReduceLROnPlateau", "CLASSIFICATION.PLATEAU_PATIENCE", "1"]
 STEPS = ["CLASSIFICATION.SIZE", "16", "CLASSIFICATION.RESIZE", "16", "CLASSIFICATION.EPOCHS", "12"]
 STEPS += ["CLASSIFICATION.WARMUP_UNTIL_ERROR", "75.0", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
 STEPS += ["SOLVER.AMP.ENABLED", "True", "SOLVER.ACCUMULATE", "2"]  # float16, whose scaler has a state too
@@ -43,7 +43,7 @@ def whole_run(shapes, output, *extra):
 @pytest.fixture(scope="module")
 def uninterrupted(shapes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    whole_run(shapes, folder)
+    whole_run(shapes, folder, *PLATEAU)
     return folder
 
 
@@ -52,14 +52,14 @@ def test_killed_at_twenty_points(shapes, uninterrupted, tmp_path):
     draw = random.Random(0)
     kinds = [("step", 6), ("save", 2), ("test", 2), ("rename", 3)]
     points = [[event, draw.randint(1, most)] for event, most in kinds * 5]
-    assert stopped_run(shapes, tmp_path / "run", "KILL", points) == [-signal.SIGKILL] * 20
+    assert stopped_run(shapes, tmp_path / "run", "KILL", points, *PLATEAU) == [-signal.SIGKILL] * 20
     assert_same_files(uninterrupted, tmp_path / "run")
     assert_same_results(uninterrupted, tmp_path / "run")
 
 
 def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
     """To the whole group of processes, as schedulers send it: the workers get it too."""
-    assert stopped_run(shapes, tmp_path / "run", "TERM", [["step", 20], ["step", 3]]) == [0, 0]
+    assert stopped_run(shapes, tmp_path / "run", "TERM", [["batch", 20], ["batch", 3]], *PLATEAU) == [0, 0]
     assert (tmp_path / "run.log").read_text().count("stopped by SIGTERM") == 2
     assert_same_files(uninterrupted, tmp_path / "run")
     assert_same_results(uninterrupted, tmp_path / "run")
@@ -68,14 +68,21 @@ def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
 @pytest.mark.slow
 def test_warm_up_and_scaler_go_on_where_they_were(shapes, tmp_path):
     whole_run(shapes, tmp_path / "a", *STEPS)
-    assert stopped_run(shapes, tmp_path / "b", "TERM", [["step", 3], ["step", 10]], *STEPS) == [0, 0]
+    assert stopped_run(shapes, tmp_path / "b", "TERM", [["batch", 3], ["batch", 10]], *STEPS) == [0, 0]
     assert_same_files(tmp_path / "a", tmp_path / "b")
     assert_same_results(tmp_path / "a", tmp_path / "b")
 
 
 def torchrun(shapes, output, restarts):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    tool = [f"--max-restarts={restarts}", str(PROJECT / "tools" / "pretrain.py"), "--data", str(shapes / "crops"), *RUN]
+    tool = [
+        f"--max-restarts={restarts}",
+        str(PROJECT / "tools" / "pretrain.py"),
+        "--data",
+        str(shapes / "crops"),
+        *RUN,
+        *PLATEAU,
+    ]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [*launcher, *tool, "CLASSIFICATION.NORM", "naiveSyncBN", "OUTPUT_DIR", str(output)]
     with Path(f"{output}.log").open("w") as log:
