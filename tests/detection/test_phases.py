@@ -12,6 +12,7 @@ from residet.config import resolve_engine
 
 import pytest
 import torch
+from detection_configs import load_config
 from run_tools import PROJECT, assert_clear_error, run_tool, train_net
 
 SMALL = ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "SOLVER.MAX_ITER", 2, "DATALOADER.NUM_WORKERS", 0]
@@ -63,14 +64,14 @@ def test_four_steps_end_in_one_detector(shapes, tmp_path):
 @pytest.mark.slow
 def test_two_steps_go_on_where_they_were_stopped(shapes, tmp_path):
     done = run(shapes, tmp_path, "resnext/coco.yaml", flags=["--resume"])
-    assert_clear_error(done, "--resume", "holds no stage to resume")
+    assert_clear_error(done, "--resume", "holds no phase to resume")
     done = run(shapes, tmp_path, "resnext/coco.yaml")
     assert done.returncode == 0, done.stderr
     assert "share no features" in done.stdout
     out = tmp_path / "run"
     rpn = (out / "rpn" / "model_final.pth").read_bytes()
     final = read_checkpoint(out / "fast_rcnn" / "model_final.pth")["model"]
-    assert_clear_error(run(shapes, tmp_path, "resnext/coco.yaml"), "holds stages of another run", "--resume")
+    assert_clear_error(run(shapes, tmp_path, "resnext/coco.yaml"), "of another run", "--resume")
 
     # As if it had been killed in its second stage, after the first checkpoint.
     for path in (out / "results.json", out / "fast_rcnn" / "results.json"):
@@ -118,10 +119,10 @@ def test_stages_that_were_stopped_end_with_the_very_weights(shapes, tmp_path):
 
 
 def test_a_stage_scales_its_own_rate_and_has_a_metric_of_its_own():
-    cfg = default_config()
+    cfg = load_config("faster_rcnn_resnet18.yaml")
     options = ["MODEL.META_ARCHITECTURE", "ProposalNetwork", "SOLVER.SCALE_LR_FROM_BATCH", 8, "SOLVER.BASE_LR", 0.01]
     cfg.PHASES = [{"name": "rpn", "options": options}]
-    cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE = "bbox/AP", 3
+    cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE, cfg.TEST.EVAL_PERIOD = "bbox/AP", 3, 10
     of_stage = phase_config(cfg, cfg.PHASES[0])
     assert of_stage.TEST.BEST_METRIC == "" and of_stage.TEST.PATIENCE == 0
     for metric in ("validation/total_loss", "box_proposals/AR@100"):
@@ -136,7 +137,7 @@ def test_a_stage_scales_its_own_rate_and_has_a_metric_of_its_own():
 
 
 def test_what_the_user_sets_goes_before_the_stages_options():
-    cfg = default_config()
+    cfg = load_config("faster_rcnn_resnet18.yaml")
     cfg.PHASES = [{"name": "a", "options": ["SOLVER.ACCUMULATE", 3]}]
     with pytest.raises(InputError, match="is no multiple of"):
         check_phases(cfg)

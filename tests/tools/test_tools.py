@@ -184,7 +184,7 @@ def test_bad_data(shapes, tmp_path):
 def test_resume_with_another_network_leaves_the_run_as_it_was(shapes, trained):
     before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
     other = ["MODEL.BACKBONE.NAME", "build_resnet50_fpn_backbone"]
-    assert_clear_error(detect(shapes, trained, *other, options=["--resume"]), "arch is resnet18, here it is resnet50")
+    assert_clear_error(detect(shapes, trained, *other, options=["--resume"]), "holds resnet18, the model is resnet50")
     assert before == {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
 
 
