@@ -1,9 +1,12 @@
-"""The whole way on data made from nothing: pretrain, transfer into Faster R-CNN, compare with random weights.
+"""Goes the whole way on data that it draws: pretrains, transfers into Faster R-CNN, compares with random weights.
 
 tools/demo.py --output output/demo
+tools/demo.py --output output/demo --resume
 """
 
 import argparse
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,59 +23,125 @@ from detection.data.synthetic import make_shapes
 from detection.evaluation.report import table
 from residet.config import merge_config
 from residet.launch import exit_code, resolve_device, start_log
+from residet.step import Step
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "demo"
 TRAIN_IMAGES, TEST_IMAGES = 800, 100
+OBJECTS = (3, 6)  # fewest and most in an image
+OTHER_WORK = 1.15  # time of the whole demo, in times of its training steps: evaluation, checkpoints, pictures
+TERMINATED = 128 + signal.SIGTERM  # exit code
+
+NEXT = """\
+pictures, truth left and prediction right: {output}/pretrained/pictures
+backbone: {output}/pretrain/model_final.pth
+detector: {output}/pretrained/model_final.pth
+
+Next, with detection data of your own in VOC, COCO or YOLO layout, DIR, and pictures to pretrain on,
+IMAGES/train/CLASS/*.jpg and IMAGES/val/CLASS/*.jpg:
+    {python} tools/inspect_data.py DIR
+    {python} tools/pretrain.py --arch resnet18 --data IMAGES OUTPUT_DIR output/pretrain
+    {python} tools/train_net.py --config-file configs/faster_rcnn_resnet18_fpn.yaml --data DIR \\
+        --weights output/pretrain/model_final.pth
+"""
 
 
-def pretrain(args, crops, output):
+def plan_pretraining(args):
+    """The plan of the classifier's run, from its last checkpoint where it has one."""
     cfg = classification.config.default_config()
-    merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(output)])
-    cfg.CLASSIFICATION.DATA = str(crops)
+    folder = Path(args.output, "pretrain")
+    merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(folder)])
+    cfg.CLASSIFICATION.DATA = str(Path(args.output, "data", "crops"))
     resolve_device(cfg)
-    plan = classification.prepare.prepare(cfg, eval_only=False)
-    start_log(plan, "1/3 pretrain resnet18 on the crops")
-    classification.trainer.train(plan)
-    return output / "model_final.pth"
+    return classification.prepare.prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
 
 
-def detect(args, title, data, weights, output):
+def plan_detection(args, name, weights=""):
+    """The plan of a detector's run in the folder `name`, from its last checkpoint where it has one."""
     cfg = detection.config.default_config()
-    opts = ["SEED", args.seed, "OUTPUT_DIR", str(output), "MODEL.WEIGHTS", str(weights)]
+    folder, annotations = Path(args.output, name), Path(args.output, "data", "annotations")
+    opts = ["SEED", args.seed, "OUTPUT_DIR", str(folder), "MODEL.WEIGHTS", str(weights)]
     merge_config(cfg, str(CONFIGS / "faster_rcnn_resnet18_fpn.yaml"), opts)
-    cfg.DATASETS.TRAIN = (str(data / "annotations" / "train.json"),)
-    cfg.DATASETS.TEST = (str(data / "annotations" / "val.json"),)
+    cfg.DATASETS.TRAIN = (str(annotations / "train.json"),)
+    cfg.DATASETS.TEST = (str(annotations / "val.json"),)
     resolve_device(cfg)
-    plan = detection.prepare.prepare(cfg, eval_only=False)
+    return detection.prepare.prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+
+
+def pretrain(args):
+    plan = plan_pretraining(args)
+    start_log(plan, "1/3 pretrain resnet18 on the crops")
+    if classification.trainer.train(plan) is None:
+        sys.exit(TERMINATED)  # the trainer has said how to go on
+
+
+def detect(args, title, name, weights=""):
+    """AP and seconds of a detector's run."""
+    plan = plan_detection(args, name, weights)
     start_log(plan, title)
-    (row,) = detection.trainer.train(plan).values()
+    rows = detection.trainer.train(plan)
+    if rows is None:
+        sys.exit(TERMINATED)
+    (row,) = rows.values()
     return row
+
+
+def training_seconds(trainer, cfg, steps=10):
+    """The time that this machine needs for the iterations of a config, from a few steps whose results are dropped."""
+    model = trainer.build_model(cfg)
+    optimizer = trainer.build_optimizer(cfg, model)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # without a warm-up the loss could overflow
+    step = Step(model, optimizer)
+    step.data_loader = trainer.build_train_loader(cfg)
+    step.train(0, 3)  # these steps are slower than the others: the loader starts
+    start = time.perf_counter()
+    step.train(0, steps)
+    return (time.perf_counter() - start) / steps * cfg.SOLVER.MAX_ITER
+
+
+def expected_minutes(args):
+    """The time that the whole demo takes on this machine."""
+    seconds = training_seconds(classification.trainer.ClassificationTrainer, plan_pretraining(args).cfg)
+    seconds += 2 * training_seconds(detection.trainer.DetectionTrainer, plan_detection(args, "random").cfg)
+    return OTHER_WORK * seconds / 60
 
 
 def run(args):
     output = Path(args.output)
-    if output.exists():
-        raise InputError(f"--output: {output} exists; remove it or name another folder")
+    if output.exists() and not args.resume:
+        raise InputError(f"--output: {output} exists; go on with it by --resume, remove it or name another folder")
     start = time.perf_counter()
     data = output / "data"
-    print(f"0/3 draw {TRAIN_IMAGES} training and {TEST_IMAGES} held-out images → {data}", flush=True)
-    make_shapes(data, TRAIN_IMAGES, TEST_IMAGES, args.seed)
-    weights = pretrain(args, data / "crops", output / "pretrain")
+    if not (data / "annotations" / "val.json").is_file():  # the file that is written last
+        print(f"0/3 draw {TRAIN_IMAGES} training and {TEST_IMAGES} held-out images → {data}", flush=True)
+        make_shapes(data, TRAIN_IMAGES, TEST_IMAGES, args.seed, OBJECTS)
+    if not args.resume:
+        print(f"about {expected_minutes(args):.0f} minutes in all on this machine", flush=True)
+    pretrain(args)
+    weights = output / "pretrain" / "model_final.pth"
     rows = {
-        "pretrained": detect(args, "2/3 Faster R-CNN from that checkpoint", data, weights, output / "pretrained"),
-        "random": detect(args, "3/3 Faster R-CNN from random weights", data, "", output / "random"),
+        "pretrained": detect(args, "2/3 Faster R-CNN from that checkpoint", "pretrained", weights),
+        "random": detect(args, "3/3 Faster R-CNN from random weights", "random"),
     }
     write_json(rows, output / "results.json")
     print(f"\n{table(rows)}\n")
-    print(f"pictures, truth left and prediction right: {output / 'pretrained' / 'pictures'}")
+    print(NEXT.format(output=output, python=os.path.relpath(sys.executable)))
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes in all")
+
+
+def stop(*_):
+    """Ends the demo between two trainings. Within a training, the trainer saves its state first."""
+    print("stopped by SIGTERM; go on with --resume", file=sys.stderr)
+    sys.exit(TERMINATED)
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="output/demo", help="folder for data, checkpoints and pictures")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", default="output/demo", metavar="DIR", help="folder for data, runs and pictures")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data and of the runs")
+    parser.add_argument("--resume", action="store_true", help="go on with a demo that was stopped")
     args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, stop)
     return exit_code(lambda: run(args))
 
 

@@ -20,7 +20,7 @@ SIZE = 128  # side of an image in pixels
 _CROP_MARGIN = 0.15  # margin around a cropped object, in lengths of the longer side of its box
 
 
-def make_shapes(root: Path, train: int, test: int, seed: int) -> None:
+def make_shapes(root: Path, train: int, test: int, seed: int, objects: tuple[int, int] = (1, 4)) -> None:
     """Writes a detection data set in COCO layout, and a classification data set of crops of its objects.
 
     Args:
@@ -29,12 +29,13 @@ def make_shapes(root: Path, train: int, test: int, seed: int) -> None:
         train: number of images in the split `train`.
         test: number of images in the split `val`.
         seed: the same seed gives the same images.
+        objects: fewest and most objects of an image; an object that finds no free place is left out.
     """
     for split, count in (("train", train), ("val", test)):
         rng = np.random.default_rng([seed, split == "val"])
         records = []
         for i in range(count):
-            image, annotations = _scene(rng)
+            image, annotations = _scene(rng, objects)
             path = root / "images" / split / f"{i:05d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
@@ -46,12 +47,13 @@ def make_shapes(root: Path, train: int, test: int, seed: int) -> None:
         write_coco(records, CLASSES, root / "annotations" / f"{split}.json")
 
 
-def _scene(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
+def _scene(rng: np.random.Generator, objects: tuple[int, int]) -> tuple[np.ndarray, list[dict]]:
     """Draws an RGB image, (SIZE, SIZE, 3) uint8, and returns the image and its annotations."""
     image = _background(rng)
     object_masks: list[np.ndarray] = []
     annotations = []
-    kinds = [None] * rng.integers(0, 3) + list(rng.integers(len(CLASSES), size=rng.integers(1, 5)))
+    blobs = [None] * rng.integers(0, 3)
+    kinds = blobs + list(rng.integers(len(CLASSES), size=rng.integers(objects[0], objects[1] + 1)))
     for kind in kinds:  # None is a blob; blobs come first, so that objects lie on top of blobs
         mask = _place(rng, kind, object_masks)
         if mask is None:
