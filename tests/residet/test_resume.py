@@ -84,7 +84,9 @@ def torchrun(shapes, output, restarts):
         *PLATEAU,
     ]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*launcher, *tool, "CLASSIFICATION.NORM", "naiveSyncBN", "OUTPUT_DIR", str(output)]
+    # No DataLoader workers: a fork beside gloo's threads can hang in the child, and these runs would fork 80 times.
+    options = ["CLASSIFICATION.NORM", "naiveSyncBN", "DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", str(output)]
+    command = [*launcher, *tool, *options]
     with Path(f"{output}.log").open("w") as log:
         return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=log, stderr=log)
 
