@@ -19,7 +19,7 @@ import sys
 sys.path.insert(0, "tools")
 import demo
 from pathlib import Path
-demo.CONFIGS, demo.TRAIN_IMAGES, demo.TEST_IMAGES = Path(sys.argv[1]), 24, 6
+demo.CONFIGS, demo.TRAIN_IMAGES, demo.TEST_IMAGES = Path(sys.argv[1]), 24, 12
 sys.exit(demo.main(["--output", *sys.argv[2:]]))
 """
 
@@ -58,7 +58,7 @@ def test_the_demo_goes_on_after_sigterm_and_compares(start, tmp_path):
     out = tmp_path / "demo"
     log = out / "pretrain" / "log.txt"
     stdout = stop(start(), lambda: log.is_file() and "Starting training" in log.read_text())
-    assert "0/3 draw 24 training and 6 held-out images" in stdout and "minutes in all on this machine" in stdout
+    assert "0/3 draw 24 training and 12 held-out images" in stdout and "minutes in all on this machine" in stdout
 
     process = start("--resume")
     stdout, stderr = process.communicate(timeout=300)
