@@ -12,7 +12,7 @@ import time
 
 from detection.checkpoint import load_detector
 from detection.config import default_config
-from detection.data.coco import coco_truth
+from detection.data.layouts.coco import coco_truth
 from detection.evaluation.coco import coco_stats
 from detection.inference.tiles import TiledDetector
 from detection.prepare import prepare

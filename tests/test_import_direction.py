@@ -10,19 +10,26 @@ import pytest
 from run_tools import PROJECT
 
 # Each package or folder, and the packages that its modules may import, itself aside. The longest name that fits a
-# module counts: `detection/data/voc.py` belongs to `detection.data`.
+# module counts: `detection/data/layouts/voc.py` belongs to `detection.data.layouts`.
 ARROWS = {
     "backbones": {"backbones.weights"},
     "backbones.weights": {"backbones"},
     "residet": {"backbones", "backbones.weights"},
     "classification": {"classification.data", "residet", "backbones", "backbones.weights"},
     "classification.data": {"residet", "backbones", "backbones.weights"},
-    "detection.data": {"residet", "backbones", "backbones.weights"},
+    "detection.data.layouts": {"residet", "backbones"},
+    "detection.data": {"detection.data.layouts", "residet", "backbones", "backbones.weights"},
     "detection.heads": {"backbones", "backbones.weights"},
-    "detection.inference": {"detection.data", "detection.heads", "residet", "backbones"},
-    "detection.evaluation": {"detection.data", "detection.inference", "residet", "backbones"},
+    "detection.inference": {"detection.data", "detection.data.layouts", "detection.heads", "residet", "backbones"},
+    "detection.evaluation": {"detection.data", "detection.data.layouts", "detection.inference", "residet", "backbones"},
 }
-ARROWS["detection"] = {"detection.data", "detection.heads", "detection.inference", "detection.evaluation"}
+ARROWS["detection"] = {
+    "detection.data",
+    "detection.data.layouts",
+    "detection.heads",
+    "detection.inference",
+    "detection.evaluation",
+}
 ARROWS["detection"] |= {"residet", "backbones", "backbones.weights"}
 OURS = {name.split(".")[0] for name in ARROWS} | {"tools", "tests", "benchmarks"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
-from detection.data.coco import write_coco
+from detection.data.layouts.coco import write_coco
 from residet.launch import exit_code
 
 from detectron2.data import DatasetCatalog

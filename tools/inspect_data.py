@@ -12,8 +12,8 @@ from pathlib import Path
 from backbones.whole_files import write_json
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets, slug
+from detection.data.layouts.sources import splits_of
 from detection.data.mapper import build_pipeline
-from detection.data.sources import splits_of
 from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
 from residet.config import merge_config
 from residet.launch import exit_code

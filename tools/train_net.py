@@ -8,7 +8,7 @@ tools/train_net.py --config-file output/detection/config.yaml --eval-only --weig
 import sys
 
 from detection.config import default_config, freeze_stages, from_scratch
-from detection.data.sources import data_splits, find_split
+from detection.data.layouts.sources import data_splits, find_split
 from detection.phases import resolve_phases_output, train_phases
 from detection.prepare import prepare
 from detection.trainer import evaluate, train

@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.defects import OTHER_CASE, Defects
-from detection.data.readers import ReaderOptions, Source
-from detection.data.sources import read_source
+from detection.data.layouts.defects import OTHER_CASE, Defects
+from detection.data.layouts.reader import ReaderOptions, Source
+from detection.data.layouts.sources import read_source
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detection.data.coco import write_coco
+from detection.data.layouts.coco import write_coco
 
 import cv2
 import numpy as np

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from backbones.whole_files import write_json
-from detection.data.coco import coco_truth
+from detection.data.layouts.coco import coco_truth
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog

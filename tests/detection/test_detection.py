@@ -11,7 +11,7 @@ from backbones.whole_files import write_json
 from detection.checkpoint import load_detector
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
-from detection.data.coco import write_coco
+from detection.data.layouts.coco import write_coco
 from detection.evaluation.report import summary, table
 from detection.evaluation.voc import VOCEvaluator
 from detection.inference.modes import validation_losses

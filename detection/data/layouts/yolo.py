@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.defects import LISTED_TWICE, Defects, clean_box
-from detection.data.images import IMAGE_SUFFIXES, image_size, list_images
-from detection.data.readers import Reader, ReaderOptions, Source
+from detection.data.layouts.defects import LISTED_TWICE, Defects, clean_box
+from detection.data.layouts.images import IMAGE_SUFFIXES, image_size, list_images
+from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 import numpy as np
 import yaml

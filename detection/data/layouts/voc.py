@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.defects import FROM_ZERO, LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
-from detection.data.images import IMAGE_SUFFIXES, image_size
-from detection.data.readers import Reader, ReaderOptions, Source
+from detection.data.layouts.defects import FROM_ZERO, LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
+from detection.data.layouts.images import IMAGE_SUFFIXES, image_size
+from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 from detectron2.structures import BoxMode
 

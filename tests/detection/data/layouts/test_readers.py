@@ -7,8 +7,8 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
-from detection.data.coco import find_images, load_coco, write_coco
-from detection.data.defects import (
+from detection.data.layouts.coco import find_images, load_coco, write_coco
+from detection.data.layouts.defects import (
     INVERTED,
     LISTED_TWICE,
     MISSING_DIFFICULT,
@@ -19,8 +19,8 @@ from detection.data.defects import (
     Defects,
     clean_box,
 )
-from detection.data.sources import data_splits
-from detection.data.voc import load_voc
+from detection.data.layouts.sources import data_splits
+from detection.data.layouts.voc import load_voc
 
 import numpy as np
 import pytest

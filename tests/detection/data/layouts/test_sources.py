@@ -3,10 +3,10 @@
 from backbones.errors import InputError
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
-from detection.data.defects import Defects
+from detection.data.layouts.defects import Defects
+from detection.data.layouts.reader import ReaderOptions
+from detection.data.layouts.sources import find_split, read_source
 from detection.data.mapper import read_image
-from detection.data.readers import ReaderOptions
-from detection.data.sources import find_split, read_source
 
 import numpy as np
 import pytest

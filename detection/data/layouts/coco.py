@@ -10,8 +10,8 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.whole_files import write_json
-from detection.data.defects import Defects, clean_box
-from detection.data.readers import Reader, ReaderOptions, Source
+from detection.data.layouts.defects import Defects, clean_box
+from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 from detectron2.structures import BoxMode
 

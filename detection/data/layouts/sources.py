@@ -15,12 +15,12 @@ import re
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.coco import COCOReader
-from detection.data.defects import Defects
-from detection.data.images import ImageReader, list_images
-from detection.data.readers import Reader, ReaderOptions, Source
-from detection.data.voc import VOCReader
-from detection.data.yolo import YOLOReader
+from detection.data.layouts.coco import COCOReader
+from detection.data.layouts.defects import Defects
+from detection.data.layouts.images import ImageReader, list_images
+from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.voc import VOCReader
+from detection.data.layouts.yolo import YOLOReader
 
 from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from detection.data.defects import Defects
+from detection.data.layouts.defects import Defects
 
 
 @dataclass

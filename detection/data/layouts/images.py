@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.defects import Defects
-from detection.data.readers import Reader, ReaderOptions, Source
+from detection.data.layouts.defects import Defects
+from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 from PIL import Image, UnidentifiedImageError
 

@@ -1,0 +1,1 @@
+"""Readers of detection data: one file a layout of folders and annotation files."""
