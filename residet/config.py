@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
-from pathlib import Path
 
-from backbones.errors import InputError
+from backbones.errors import InputError, did_you_mean
+from residet.cli.configs import find_config
 from residet.step import PRECISIONS
 
 import yaml
@@ -82,12 +81,8 @@ def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
             type.
     """
     if config_file:
-        path = Path(config_file)
-        if not path.is_file():
-            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1)
-            hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-            raise InputError(f"{config_file}: no such config{hint}")
-        _merge(cfg, lambda: cfg.merge_from_file(config_file, allow_unsafe=False), config_file)
+        file = str(find_config(config_file))
+        _merge(cfg, lambda: cfg.merge_from_file(file, allow_unsafe=False), file)
     merge_options(cfg, opts, "command line")
 
 
@@ -104,9 +99,7 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
     except (KeyError, AssertionError) as e:
         words = str(e.args[0]).split()
         key = words[-1] if words else ""
-        near = difflib.get_close_matches(key, _keys(cfg), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"{source}: {e.args[0]}{hint}") from e
+        raise InputError(f"{source}: {e.args[0]}{did_you_mean(key, _keys(cfg))}") from e
     except (ValueError, TypeError, yaml.YAMLError, FileNotFoundError, AttributeError, RecursionError) as e:
         raise InputError(f"{source}: {' '.join(str(e).split())}") from e
 

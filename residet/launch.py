@@ -1,9 +1,8 @@
-"""Starts a tool: its arguments, device, log, random numbers and processes, and the exit code at its end."""
+"""Starts a run: its device, log, random numbers and processes."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import multiprocessing
 import os
@@ -14,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from backbones.errors import InputError
+from residet.cli.exits import exit_code  # noqa: F401  for tools that take it from here
 from residet.output import write_config
 from residet.plan import RunPlan
 
@@ -24,29 +24,6 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
 log = logging.getLogger("residet")
-
-
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments of detectron2's tools: --config-file, --resume, --num-gpus, … and KEY VALUE pairs.
-
-    Args:
-        description: what the tool does, with examples.
-    """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", default="", metavar="FILE", help="YAML file with the config")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in OUTPUT_DIR, from its last checkpoint"
-    )
-    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, without training")
-    gpus = min(1, torch.cuda.device_count())
-    parser.add_argument("--num-gpus", type=int, default=gpus, metavar="N", help=f"GPUs of each machine; default {gpus}")
-    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines; default 1")
-    parser.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0 on")
-    url = "tcp://HOST:PORT of machine 0, for several machines"
-    parser.add_argument("--dist-url", default="auto", metavar="URL", help=url)
-    overrides = "overrides of config keys at the end of the command, such as SOLVER.BASE_LR 0.01"
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=overrides)
-    return parser
 
 
 def resolve_device(cfg: CfgNode) -> None:
@@ -117,40 +94,10 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
         return
     if args.num_machines > 1 and args.dist_url == "auto":
         raise InputError("--dist-url: several machines need the address of machine 0, tcp://HOST:PORT")
-    if args.num_gpus > torch.cuda.device_count():
-        raise InputError(f"--num-gpus: {args.num_gpus} asked for, {torch.cuda.device_count()} found")
-    if args.num_gpus > 1:  # the processes save and leave; this one waits for them
+    found = torch.cuda.device_count()
+    processes = max(min(1, found) if args.num_gpus is None else args.num_gpus, 1)
+    if (args.num_gpus or 0) > found:
+        raise InputError(f"--num-gpus: {args.num_gpus} asked for, {found} found")
+    if processes > 1:  # the processes save and leave; this one waits for them
         signal.signal(signal.SIGTERM, lambda *_: [p.terminate() for p in multiprocessing.active_children()])
-    launch(main, max(args.num_gpus, 1), args.num_machines, args.machine_rank, args.dist_url, args=(args,))
-
-
-_DIVERGED = "Start again in another OUTPUT_DIR with a lower SOLVER.BASE_LR or a longer SOLVER.WARMUP_ITERS."
-
-
-def exit_code(run: Callable[[], object]) -> int:
-    """Runs a tool: 0, or 2 with one message where the user can mend it."""
-    try:
-        run()
-    except InputError as e:
-        # A DataLoader worker's error arrives with the worker's traceback around its message.
-        message = str(e).rsplit("InputError: ", 1)[-1].strip()
-    except FloatingPointError as e:
-        message = f"{' '.join(str(e).split())} {_DIVERGED}"
-    except torch.multiprocessing.ProcessRaisedException as e:
-        # So does that of a process which `launch` started.
-        head, _, tail = str(e).rpartition("InputError: ")
-        diverged, _, loss = str(e).rpartition("FloatingPointError: ")
-        if not head and not diverged:
-            raise
-        message = tail.strip() if head else f"{' '.join(loss.split())} {_DIVERGED}"
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        message = f"{e.filename or 'writing'}: {e.strerror}; make room, then go on with --resume"
-    except KeyboardInterrupt:
-        print("interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    else:
-        return 0
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+    launch(main, processes, args.num_machines, args.machine_rank, args.dist_url, args=(args,))

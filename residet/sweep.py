@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import subprocess
 import sys
@@ -12,23 +11,6 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from residet.output import files_of_run
-
-
-def add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
-    """Adds the arguments of a tool that runs other tools: --processes, --minutes, --output and --set.
-
-    Args:
-        parser: the parser of the tool.
-        output: the default of --output.
-    """
-    parser.add_argument("--processes", type=int, default=1, help="number of processes of each run, one per GPU")
-    parser.add_argument(
-        "--minutes", type=float, default=0, help="time limit, at which the current run is saved; 0 for none"
-    )
-    parser.add_argument("--output", default=output, help="folder of all runs; the same folder goes on with its runs")
-    parser.add_argument(
-        "--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides for every run"
-    )
 
 
 def command_of(tool: Path, processes: int) -> list[str]:

@@ -14,7 +14,8 @@ from run_tools import PROJECT
 ARROWS = {
     "backbones": {"backbones.weights"},
     "backbones.weights": {"backbones"},
-    "residet": {"backbones", "backbones.weights"},
+    "residet.cli": {"backbones"},
+    "residet": {"residet.cli", "backbones", "backbones.weights"},
     "classification": {"classification.data", "residet", "backbones", "backbones.weights"},
     "classification.data": {"residet", "backbones", "backbones.weights"},
     "detection.data.layouts": {"residet", "backbones"},

@@ -5,18 +5,19 @@ If the tool was stopped, the same command goes on: finished trainings are not re
 tools/compare.py configs/bccd/*_fpn.yaml --data BCCD --weights 'CIFAR10/{arch}/model_final.pth' --random --seeds 0 1 2
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from backbones.whole_files import write_text
-from detection.compare import RANDOM, compare, runs, summary
-from residet.launch import exit_code
-from residet.sweep import add_arguments, command_of
+from residet.cli.arguments import Parser, add_sweep
+from residet.cli.exits import exit_code
 
 
 def work(args):
     """Trains the runs that the arguments ask for, then prints and writes the table."""
+    from backbones.whole_files import write_text
+    from detection.compare import RANDOM, compare, runs, summary
+    from residet.sweep import command_of
+
     starts = [args.weights] if args.weights else []
     starts += [RANDOM] if args.random or not starts else []
     output = Path(args.output)
@@ -31,24 +32,25 @@ def work(args):
         write_text(table + "\n", output / "comparison.md")
 
 
-def main(argv=None):
-    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="+", help="config files, one for each detector to compare")
-    parser.add_argument(
+def parse(argv=None):
+    """Parses the command line, or `argv`."""
+    parser = Parser("compare.py", __doc__)
+    parser.add_argument("config", nargs="+", help="configs, one for each detector to compare: files or names")
+    what = parser.add_argument_group("data, weights and seeds")
+    what.add_argument(
         "--data",
         metavar="DIR",
         help="data folder in VOC, COCO or YOLO layout; without it, the data that the configs name",
     )
-    parser.add_argument(
+    what.add_argument(
         "--weights",
         metavar="FILE",
         help="checkpoint to start from; {arch} stands for the name of each config's network",
     )
-    parser.add_argument(
+    what.add_argument(
         "--random", action="store_true", help="start from random weights, in addition to --weights if it is given"
     )
-    parser.add_argument(
+    what.add_argument(
         "--seeds",
         type=int,
         nargs="+",
@@ -56,8 +58,13 @@ def main(argv=None):
         metavar="N",
         help="random seeds; each detector is trained with each seed",
     )
-    add_arguments(parser, "output/compare")
-    args = parser.parse_args(argv)
+    add_sweep(parser, "output/compare")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
+    args = parse(argv)
     return exit_code(lambda: work(args))
 
 

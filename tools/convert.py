@@ -4,17 +4,12 @@ tools/convert.py DIR:train annotations/train.json
 tools/convert.py data.yaml:val val.json
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.config import default_config
-from detection.data.catalog import resolve_datasets
-from detection.data.layouts.coco import write_coco
-from residet.launch import exit_code
-
-from detectron2.data import DatasetCatalog
+from residet.cli.arguments import Parser
+from residet.cli.exits import exit_code
 
 
 def work(args):
@@ -23,6 +18,12 @@ def work(args):
     Raises:
         InputError: the target exists, or the data are missing or broken.
     """
+    from detection.config import default_config
+    from detection.data.catalog import resolve_datasets
+    from detection.data.layouts.coco import write_coco
+
+    from detectron2.data import DatasetCatalog
+
     target = Path(args.target)
     if target.exists():
         raise InputError(f"{target}: the file exists; name another file")
@@ -36,9 +37,9 @@ def work(args):
     print(f"{target}: written; the paths of the images are relative to its folder")
 
 
-def main(argv=None):
-    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv=None):
+    """Parses the command line, or `argv`."""
+    parser = Parser("convert.py", __doc__)
     parser.add_argument("source", help="data to convert: DIR:SPLIT, or data.yaml:SPLIT for YOLO layout")
     parser.add_argument("target", help="COCO JSON file to write; must not exist")
     parser.add_argument(
@@ -46,10 +47,15 @@ def main(argv=None):
         type=int,
         choices=(0, 1),
         default=1,
-        help="number of the first pixel in VOC's XML files: 1 (default) if corners are pixels counted from 1, as in "
+        help="number of the first pixel in VOC's XML files: 1 if corners are pixels counted from 1, as in "
         "VOC's own files; 0 if corners are continuous coordinates",
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
+    args = parse(argv)
     return exit_code(lambda: work(args))
 
 

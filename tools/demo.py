@@ -4,28 +4,18 @@ tools/demo.py --output output/demo
 tools/demo.py --output output/demo --resume
 """
 
-import argparse
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
-import classification.config
-import classification.prepare
-import classification.trainer
-import detection.config
-import detection.prepare
-import detection.trainer
 from backbones.errors import InputError
-from backbones.whole_files import write_json
-from detection.data.synthetic import make_shapes
-from detection.evaluation.report import table
-from residet.config import merge_config
-from residet.launch import exit_code, resolve_device, start_log
-from residet.step import Step
+from residet.cli.arguments import Parser
+from residet.cli.configs import configs_folder
+from residet.cli.exits import exit_code
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "demo"
+CONFIGS = configs_folder() / "demo"
 TRAIN_IMAGES, TEST_IMAGES = 800, 100
 OBJECTS = (3, 6)  # fewest and most in an image
 OTHER_WORK = 1.15  # time of the whole demo, in times of its training steps: evaluation, checkpoints, pictures
@@ -38,47 +28,63 @@ detector: {output}/pretrained/model_final.pth
 
 Next, with detection data of your own in VOC, COCO or YOLO layout, DIR, and pictures to pretrain on,
 IMAGES/train/CLASS/*.jpg and IMAGES/val/CLASS/*.jpg:
-    {python} tools/inspect_data.py DIR
-    {python} tools/pretrain.py --arch resnet18 --data IMAGES OUTPUT_DIR output/pretrain
-    {python} tools/train_net.py --config-file configs/faster_rcnn_resnet18_fpn.yaml --data DIR \\
+    {python} -m residet inspect DIR
+    {python} -m residet pretrain --arch resnet18 --data IMAGES OUTPUT_DIR output/pretrain
+    {python} -m residet train --config-file faster_rcnn_resnet18_fpn --data DIR \\
         --weights output/pretrain/model_final.pth
 """
 
 
 def plan_pretraining(args):
     """The plan of the classifier's run, from its last checkpoint where it has one."""
-    cfg = classification.config.default_config()
+    from classification.config import default_config
+    from classification.prepare import prepare
+    from residet.config import merge_config
+    from residet.launch import resolve_device
+
+    cfg = default_config()
     folder = Path(args.output, "pretrain")
     merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(folder)])
     cfg.CLASSIFICATION.DATA = str(Path(args.output, "data", "crops"))
     resolve_device(cfg)
-    return classification.prepare.prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    return prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
 
 
 def plan_detection(args, name, weights=""):
     """The plan of a detector's run in the folder `name`, from its last checkpoint where it has one."""
-    cfg = detection.config.default_config()
+    from detection.config import default_config
+    from detection.prepare import prepare
+    from residet.config import merge_config
+    from residet.launch import resolve_device
+
+    cfg = default_config()
     folder, annotations = Path(args.output, name), Path(args.output, "data", "annotations")
     opts = ["SEED", args.seed, "OUTPUT_DIR", str(folder), "MODEL.WEIGHTS", str(weights)]
     merge_config(cfg, str(CONFIGS / "faster_rcnn_resnet18_fpn.yaml"), opts)
     cfg.DATASETS.TRAIN = (str(annotations / "train.json"),)
     cfg.DATASETS.TEST = (str(annotations / "val.json"),)
     resolve_device(cfg)
-    return detection.prepare.prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    return prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
 
 
 def pretrain(args):
+    from classification.trainer import train
+    from residet.launch import start_log
+
     plan = plan_pretraining(args)
     start_log(plan, "1/3 pretrain resnet18 on the crops")
-    if classification.trainer.train(plan) is None:
+    if train(plan) is None:
         sys.exit(TERMINATED)  # the trainer has said how to go on
 
 
 def detect(args, title, name, weights=""):
     """AP and seconds of a detector's run."""
+    from detection.trainer import train
+    from residet.launch import start_log
+
     plan = plan_detection(args, name, weights)
     start_log(plan, title)
-    rows = detection.trainer.train(plan)
+    rows = train(plan)
     if rows is None:
         sys.exit(TERMINATED)
     (row,) = rows.values()
@@ -87,6 +93,8 @@ def detect(args, title, name, weights=""):
 
 def training_seconds(trainer, cfg, steps=10):
     """The time that this machine needs for the iterations of a config, from a few steps whose results are dropped."""
+    from residet.step import Step
+
     model = trainer.build_model(cfg)
     optimizer = trainer.build_optimizer(cfg, model)
     for group in optimizer.param_groups:
@@ -101,12 +109,19 @@ def training_seconds(trainer, cfg, steps=10):
 
 def expected_minutes(args):
     """The time that the whole demo takes on this machine."""
-    seconds = training_seconds(classification.trainer.ClassificationTrainer, plan_pretraining(args).cfg)
-    seconds += 2 * training_seconds(detection.trainer.DetectionTrainer, plan_detection(args, "random").cfg)
+    from classification.trainer import ClassificationTrainer
+    from detection.trainer import DetectionTrainer
+
+    seconds = training_seconds(ClassificationTrainer, plan_pretraining(args).cfg)
+    seconds += 2 * training_seconds(DetectionTrainer, plan_detection(args, "random").cfg)
     return OTHER_WORK * seconds / 60
 
 
-def run(args):
+def work(args):
+    from backbones.whole_files import write_json
+    from detection.data.synthetic import make_shapes
+    from detection.evaluation.report import table
+
     output = Path(args.output)
     if output.exists() and not args.resume:
         raise InputError(f"--output: {output} exists; go on with it by --resume, remove it or name another folder")
@@ -136,13 +151,13 @@ def stop(*_):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("demo.py", __doc__)
     parser.add_argument("--output", default="output/demo", metavar="DIR", help="folder for data, runs and pictures")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data and of the runs")
     parser.add_argument("--resume", action="store_true", help="go on with a demo that was stopped")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, stop)
-    return exit_code(lambda: run(args))
+    return exit_code(lambda: work(args))
 
 
 if __name__ == "__main__":

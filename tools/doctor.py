@@ -10,6 +10,7 @@ import platform
 import sys
 
 from backbones._detectron2 import REMEDY, detectron2_source
+from residet.cli.arguments import Parser
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations asks the network for updates
 
@@ -50,8 +51,9 @@ def devices(faults):
     return lines
 
 
-def main():
+def main(argv=None):
     """Prints the report; returns the exit code."""
+    Parser("doctor.py", __doc__).parse_args(argv)
     faults = []
     if not PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
         faults.append(f"Python {platform.python_version()} is not supported; use 3.10 to 3.13")

@@ -6,16 +6,23 @@ tools/export.py output/pretrain/model_final.pth --to timm --output resnext101_32
 tools/export.py R-50.pkl --to residet --output resnet50_caffe.pth
 """
 
-import argparse
 import sys
 
-from backbones.weights.export import FORMATS, export
-from residet.launch import exit_code
+from backbones.weights import FORMATS
+from residet.cli.arguments import Parser
+from residet.cli.exits import exit_code
 
 
-def main(argv=None):
-    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def work(args):
+    """Writes the file and prints what the file holds."""
+    from backbones.weights.export import export
+
+    print(export(args.weights, args.output, args.to, args.arch))
+
+
+def parse(argv=None):
+    """Parses the command line, or `argv`."""
+    parser = Parser("export.py", __doc__)
     parser.add_argument(
         "weights",
         metavar="FILE",
@@ -26,8 +33,13 @@ def main(argv=None):
         "--output", required=True, metavar="FILE", help="file to write: .pth, or .safetensors (not for detectron2)"
     )
     parser.add_argument("--arch", default="", help="name of the network, if the file does not name it")
-    args = parser.parse_args(argv)
-    return exit_code(lambda: print(export(args.weights, args.output, args.to, args.arch)))
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
+    args = parse(argv)
+    return exit_code(lambda: work(args))
 
 
 if __name__ == "__main__":

@@ -4,31 +4,33 @@ tools/inspect_data.py DIR:train DIR:val
 tools/inspect_data.py train.json --samples 16 --augmented 16 --config-file configs/bccd/resnet18_fpn.yaml
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
-from backbones.whole_files import write_json
-from detection.config import default_config
-from detection.data.catalog import resolve_datasets, slug
-from detection.data.layouts.sources import splits_of
-from detection.data.mapper import build_pipeline
-from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
-from residet.config import merge_config
-from residet.launch import exit_code
-
-from detectron2.data import DatasetCatalog
+from residet.cli.arguments import Parser, add_config_file, add_overrides
+from residet.cli.exits import exit_code
 
 
 def names_of(source):
     """The names of the data that an argument means: all splits of a folder, or the argument itself."""
+    from detection.data.layouts.sources import splits_of
+
     folder = Path(source)
     return list(splits_of(folder).values()) or [source] if folder.is_dir() else [source]
 
 
 def work(args):
     """Prints the report, draws the samples and writes inspect.json."""
+    from backbones.whole_files import write_json
+    from detection.config import default_config
+    from detection.data.catalog import resolve_datasets, slug
+    from detection.data.mapper import build_pipeline
+    from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
+    from residet.config import merge_config
+
+    from detectron2.data import DatasetCatalog
+
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
@@ -54,36 +56,34 @@ def work(args):
     print(f"{json.dumps(sorted(p.name for p in output.iterdir()))} in {output}")
 
 
-def main(argv=None):
-    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv=None):
+    """Parses the command line, or `argv`."""
+    parser = Parser("inspect_data.py", __doc__)
     parser.add_argument(
         "source",
         nargs="+",
         help="data: DIR (all splits), DIR:SPLIT, data.yaml:SPLIT, or FILE.json with the folder of its images, "
         "FILE.json:IMAGES, if they are elsewhere",
     )
-    parser.add_argument(
-        "--samples", type=int, default=9, metavar="N", help="number of images to draw with their boxes (default 9)"
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
+        "--samples", type=int, default=9, metavar="N", help="number of images to draw with their boxes"
     )
-    parser.add_argument(
+    pictures.add_argument(
         "--augmented", type=int, default=0, metavar="N", help="number of images to draw as training augments them"
     )
-    parser.add_argument(
-        "--config-file", default="", metavar="FILE", help="config whose INPUT.* keys say how --augmented augments"
-    )
-    parser.add_argument(
+    config = parser.add_argument_group("config, whose INPUT.* keys say how --augmented augments")
+    add_config_file(config)
+    add_overrides(config)
+    parser.add_argument_group("output").add_argument(
         "--output", default="output/inspect", metavar="DIR", help="folder for inspect.json and the pictures"
     )
-    parser.add_argument(
-        "--set",
-        dest="opts",
-        nargs="+",
-        default=[],
-        metavar="KEY VALUE",
-        help="keys and values that override the config",
-    )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
+    args = parse(argv)
     return exit_code(lambda: work(args))
 
 

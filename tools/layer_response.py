@@ -3,18 +3,16 @@
 tools/layer_response.py output/cifar_resnet20/model_final.pth output/cifar_plain20/model_final.pth --data CIFAR10
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from backbones.whole_files import write_json
-from classification.layer_response import draw, measure
-from residet.launch import exit_code
+from residet.cli.arguments import Parser
+from residet.cli.exits import exit_code
 
 
 def parse(argv=None):
     """Parses the command line, or `argv`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("layer_response.py", __doc__)
     parser.add_argument("weights", nargs="+", metavar="FILE", help="checkpoints of tools/pretrain.py")
     parser.add_argument(
         "--data", required=True, metavar="DIR", help="folder with the images to measure on, val/CLASS/* or test/CLASS/*"
@@ -27,6 +25,9 @@ def parse(argv=None):
 
 def work(args):
     """Measures the networks, writes the picture and the JSON file, and prints a line for each network."""
+    from backbones.whole_files import write_json
+    from classification.layer_response import draw, measure
+
     responses = {}
     for path in args.weights:
         name, stds = measure(path, args.data)

@@ -11,39 +11,38 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from classification.config import default_config
-from classification.data.scan import scan
-from classification.prepare import prepare
-from classification.trainer import evaluate, train
-from residet.config import merge_config
-from residet.launch import argument_parser, exit_code, resolve_device, run_distributed, start_log
-from residet.output import resolve_output
-from residet.plan import RunPlan
-
-DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "classification" / "imagenet.yaml"
+from residet.cli.arguments import run_parser
+from residet.cli.exits import exit_code
 
 
 def parse(argv=None):
     """Parses the command line, or `argv`."""
-    parser = argument_parser(__doc__)
-    parser.add_argument("--arch", default="", help="name of the network, e.g. resnet50; overrides CLASSIFICATION.ARCH")
-    parser.add_argument("--data", default="", metavar="DIR", help="data folder; overrides CLASSIFICATION.DATA")
-    parser.add_argument(
+    parser, data, network = run_parser("pretrain.py", __doc__)
+    network.add_argument("--arch", default="", help="name of the network, e.g. resnet50; overrides CLASSIFICATION.ARCH")
+    data.add_argument("--data", default="", metavar="DIR", help="data folder; overrides CLASSIFICATION.DATA")
+    data.add_argument(
         "--dataset",
         default="",
         help="what DIR holds: folder (default; train/CLASS/* and val/CLASS/*), imagenet, cifar10, cifar100, svhn or "
         "webdataset; overrides CLASSIFICATION.DATASET",
     )
-    parser.add_argument("--download", action="store_true", help="download the data into DIR if DIR lacks them")
-    parser.add_argument(
+    data.add_argument("--download", action="store_true", help="download the data into DIR if DIR lacks them")
+    data.add_argument(
         "--scan", action="store_true", help="decode every image, list those that cannot be decoded, and stop"
     )
-    parser.set_defaults(config_file=str(DEFAULT_CONFIG))
+    parser.set_defaults(config_file="classification/imagenet")
     return parser.parse_args(argv)
 
 
 def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+    from classification.config import default_config
+    from classification.prepare import prepare
+    from residet.config import merge_config
+    from residet.launch import resolve_device
+    from residet.output import resolve_output
+    from residet.plan import RunPlan
+
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
     if args.arch:
@@ -67,6 +66,10 @@ def work(args):
     Raises:
         InputError: an argument, the data or the weights cannot be used, or --scan has found bad images.
     """
+    from classification.data.scan import scan
+    from classification.trainer import evaluate, train
+    from residet.launch import start_log
+
     plan = setup(args)
     c = plan.cfg.CLASSIFICATION
     if args.scan:
@@ -83,10 +86,17 @@ def work(args):
         train(plan)
 
 
+def distributed(args):
+    """Runs `work` in as many processes as the arguments ask for."""
+    from residet.launch import run_distributed
+
+    run_distributed(work, args)
+
+
 def main(argv=None):
     """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     args = parse(argv)
-    return exit_code(lambda: run_distributed(work, args))
+    return exit_code(lambda: distributed(args))
 
 
 if __name__ == "__main__":

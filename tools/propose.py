@@ -5,17 +5,13 @@ tools/train_net.py --config-file RUN/fast_rcnn/config.yaml --eval-only --weights
     --val DIR:SPLIT DATASETS.PROPOSAL_FILES_TEST "('proposals.pth',)"
 """
 
-import argparse
 import logging
 import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.config import default_config
-from detection.prepare import prepare
-from detection.propose import propose
-from residet.config import merge_config
-from residet.launch import exit_code, resolve_device
+from residet.cli.arguments import Parser, add_overrides
+from residet.cli.exits import exit_code
 
 
 def work(args):
@@ -24,6 +20,12 @@ def work(args):
     Raises:
         InputError: the target exists or is no .pth file, or the config, weights or data cannot be used.
     """
+    from detection.config import default_config
+    from detection.prepare import prepare
+    from detection.propose import propose
+    from residet.config import merge_config
+    from residet.launch import resolve_device
+
     target = Path(args.target)
     if target.exists():
         raise InputError(f"{target}: the file exists; name another file")
@@ -43,24 +45,22 @@ def work(args):
     propose(plan.cfg, plan.weights, {args.data: target})
 
 
-def main(argv=None):
-    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv=None):
+    """Parses the command line, or `argv`."""
+    parser = Parser("propose.py", __doc__)
     parser.add_argument("config", help="config.yaml of the run that trained the RPN")
     parser.add_argument("target", help=".pth file to write; must not exist")
     parser.add_argument("--weights", required=True, metavar="FILE", help="checkpoint of an RPN or of a Faster R-CNN")
     parser.add_argument(
         "--data", required=True, metavar="DIR:SPLIT|FILE.json[:IMAGES]", help="data set of the images to propose for"
     )
-    parser.add_argument(
-        "--set",
-        dest="opts",
-        nargs="+",
-        default=[],
-        metavar="KEY VALUE",
-        help="keys and values that override the config",
-    )
-    args = parser.parse_args(argv)
+    add_overrides(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
+    args = parse(argv)
     return exit_code(lambda: work(args))
 
 

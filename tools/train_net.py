@@ -7,35 +7,29 @@ tools/train_net.py --config-file output/detection/config.yaml --eval-only --weig
 
 import sys
 
-from detection.config import default_config, freeze_stages, from_scratch
-from detection.data.layouts.sources import data_splits, find_split
-from detection.phases import resolve_phases_output, train_phases
-from detection.prepare import prepare
-from detection.trainer import evaluate, train
-from residet.config import merge_config
-from residet.launch import argument_parser, exit_code, resolve_device, run_distributed, start_log
-from residet.output import resolve_output
+from residet.cli.arguments import run_parser
+from residet.cli.exits import exit_code
 
 
 def parse(argv=None):
     """Parses the command line, or `argv`."""
-    parser = argument_parser(__doc__)
+    parser, data, network = run_parser("train_net.py", __doc__)
     source = "DIR[:SPLIT]|FILE.json[:IMAGES]"
-    parser.add_argument(
+    data.add_argument(
         "--data",
         metavar="DIR",
         help="data folder in VOC, COCO or YOLO layout: trains on its split train (or trainval), tests on test (or val)",
     )
-    parser.add_argument("--train", metavar=source, help="training data; overrides DATASETS.TRAIN and --data")
-    parser.add_argument("--val", metavar=source, help="test data; overrides DATASETS.TEST and --data")
-    start = parser.add_mutually_exclusive_group()
+    data.add_argument("--train", metavar=source, help="training data; overrides DATASETS.TRAIN and --data")
+    data.add_argument("--val", metavar=source, help="test data; overrides DATASETS.TEST and --data")
+    start = network.add_mutually_exclusive_group()
     start.add_argument(
         "--weights",
         metavar="FILE",
         help="classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS",
     )
     start.add_argument("--from-scratch", action="store_true", help="random weights, group norms, nothing frozen")
-    parser.add_argument(
+    network.add_argument(
         "--freeze", type=int, metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
     )
     return parser.parse_args(argv)
@@ -43,6 +37,14 @@ def parse(argv=None):
 
 def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+    from detection.config import default_config, freeze_stages, from_scratch
+    from detection.data.layouts.sources import data_splits, find_split
+    from detection.phases import resolve_phases_output
+    from detection.prepare import prepare
+    from residet.config import merge_config
+    from residet.launch import resolve_device
+    from residet.output import resolve_output
+
     cfg = default_config()
     merge_config(cfg, args.config_file, [])
     schedule_batch_size = cfg.SOLVER.IMS_PER_BATCH if args.data or args.train else 0
@@ -76,6 +78,10 @@ def setup(args):
 
 def work(args):
     """Trains or evaluates, as the arguments say. Each process of a distributed run calls the function."""
+    from detection.phases import train_phases
+    from detection.trainer import evaluate, train
+    from residet.launch import start_log
+
     plan = setup(args)
     start_log(plan, f"{'evaluate' if args.eval_only else 'train'} {plan.cfg.MODEL.BACKBONE.NAME}")
     if args.eval_only:
@@ -86,10 +92,17 @@ def work(args):
         train(plan)
 
 
+def distributed(args):
+    """Runs `work` in as many processes as the arguments ask for."""
+    from residet.launch import run_distributed
+
+    run_distributed(work, args)
+
+
 def main(argv=None):
     """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     args = parse(argv)
-    return exit_code(lambda: run_distributed(work, args))
+    return exit_code(lambda: distributed(args))
 
 
 if __name__ == "__main__":

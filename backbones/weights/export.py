@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.interface import NetworkSpec
+from backbones.weights import FORMATS
 from backbones.weights.files import save_checkpoint, save_safetensors
 from backbones.weights.load import feature_state, load_state, spec_of
 from backbones.weights.naming import to_detectron2
@@ -13,8 +14,6 @@ from backbones.weights.read import Weights, read_weights
 
 import torchvision
 from torch import nn
-
-FORMATS = ("residet", "torchvision", "timm", "detectron2")
 
 
 def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 import warnings
 
-from backbones.errors import InputError
+from backbones.errors import InputError, did_you_mean
 
 import cv2
 import numpy as np
@@ -54,9 +53,7 @@ def _build_transform(transform: dict) -> A.BasicTransform | A.BaseCompose:
     arguments = dict(arguments or {})
     cls = getattr(A, name, None)
     if not (isinstance(cls, type) and issubclass(cls, A.BasicTransform | A.BaseCompose)):
-        near = difflib.get_close_matches(name, dir(A), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"{key}: albumentations has no transform {name!r}{hint}")
+        raise InputError(f"{key}: albumentations has no transform {name!r}{did_you_mean(name, dir(A))}")
     if "transforms" in arguments:
         arguments["transforms"] = [_build_transform(t) for t in arguments["transforms"]]
     try:

@@ -110,6 +110,7 @@ def end_of(pid):
 def main():
     plan = json.loads(Path(sys.argv[1]).read_text())
     tool = importlib.import_module(plan["tool"])
+    importlib.import_module({"pretrain": "classification.prepare", "train_net": "detection.prepare"}[plan["tool"]])
     output = Path(plan["output"])
     log = os.open(f"{output}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     number = getattr(signal, f"SIG{plan['signal']}")

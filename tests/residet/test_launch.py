@@ -2,8 +2,8 @@
 
 from backbones.errors import InputError
 from classification.config import default_config
+from residet.cli.exits import exit_code
 from residet.config import merge_config
-from residet.launch import exit_code
 
 import pytest
 import torch

@@ -1,0 +1,154 @@
+"""The command line of the tools: parsers whose help has groups, defaults and examples, and whose errors suggest names.
+
+This module imports nothing heavy: a tool parses its arguments first and imports torch and detectron2 afterwards, so
+that --help and a wrong argument are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from backbones.errors import did_you_mean
+from residet.cli.configs import config_names
+
+OVERRIDES = "keys and values that override the config, such as SOLVER.BASE_LR 0.01"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, with the defaults in its help, and one line for a wrong argument, which names the nearest.
+
+    Options may come before, between and after the positional arguments. The result has the attribute `command`, the
+    words of the command line.
+
+    Args:
+        tool: file name of the tool, as the examples in `description` have it: tools/TOOL. The help shows the examples
+            with the command that the user has given in its place.
+        description: what the tool does, and examples.
+    """
+
+    def __init__(self, tool: str, description: str):
+        super().__init__(formatter_class=_Formatter)
+        started_as_file = self.prog.endswith(".py")
+        self.description = description if started_as_file else description.replace(f"tools/{tool}", self.prog)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, and ends the program when it has them
+            import argcomplete
+
+            argcomplete.autocomplete(self)
+        words = list(sys.argv[1:] if args is None else args)
+        parsed, unknown = self.parse_known_intermixed_args(words, namespace)
+        for word in unknown:
+            known = did_you_mean(word.partition("=")[0], self._option_string_actions) if word.startswith("-") else ""
+            self.error(f"unknown argument {word}{known}")
+        parsed.command = [*_program(), *words]
+        return parsed
+
+    def error(self, message: str):
+        """Ends the program with exit code 2 and one message, as every mistake of the user does."""
+        self.exit(2, f"error: {message}\n{self.prog} --help lists the arguments\n")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(choice) for choice in action.choices]
+            hint = did_you_mean(str(value), names)
+            raise argparse.ArgumentError(action, f"{value!r} is none of {', '.join(names)}{hint}")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, and adds the default to the help of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        stated = "default" in action.help or action.default in (None, "", False, [], argparse.SUPPRESS)
+        return action.help if stated or not action.option_strings else f"{action.help}; default %(default)s"
+
+
+def _program() -> list[str]:
+    """The words that start this program again."""
+    if sys.argv[0].endswith(".py"):
+        return [sys.executable, sys.argv[0]]
+    return sys.argv[0].split()  # `residet train`
+
+
+def command_to_resume(args: argparse.Namespace) -> str:
+    """The command that goes on with a run, for the user to copy: the run's own with --resume."""
+    words = args.command if "--resume" in args.command else [*args.command, "--resume"]
+    return shlex.join(words)
+
+
+def run_parser(tool: str, description: str) -> tuple[Parser, argparse._ArgumentGroup, argparse._ArgumentGroup]:
+    """A parser with the arguments of detectron2's tools: --config-file, --resume, --num-gpus, … and KEY VALUE pairs.
+
+    Args:
+        tool: file name of the tool.
+        description: what the tool does, with examples.
+
+    Returns:
+        the parser, and its groups for the tool's own options: on the data; on the network and its weights.
+    """
+    parser = Parser(tool, description)
+    data, network = (parser.add_argument_group(title) for title in ("data", "network and weights"))
+    run = parser.add_argument_group("run")
+    add_config_file(run)
+    run.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT_DIR, from its last checkpoint")
+    run.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, without training")
+    machines = parser.add_argument_group("machines")
+    machines.add_argument(
+        "--num-gpus", type=int, metavar="N", help="GPUs of each machine; default 1, or 0 where there is none"
+    )
+    machines.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines")
+    machines.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0 on")
+    machines.add_argument(
+        "--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT of machine 0, for several machines"
+    )
+    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help=OVERRIDES)
+    return parser, data, network
+
+
+def add_config_file(group, **options) -> None:
+    """Adds --config-file. Its completion in a shell lists the configs that residet brings."""
+    action = group.add_argument(
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="YAML file, or the name of a config of residet, such as faster_rcnn_wrn34_2 or bccd/resnet18_fpn",
+        **options,
+    )
+    action.completer = _configs_and_files
+
+
+def _configs_and_files(prefix: str, **_) -> list[str]:
+    from argcomplete.completers import FilesCompleter
+
+    return [*config_names(), *FilesCompleter(("yaml",))(prefix)]
+
+
+def add_overrides(group, text: str = OVERRIDES) -> None:
+    """Adds --set KEY VALUE …, for tools that have positional arguments of their own."""
+    group.add_argument("--set", dest="opts", nargs="+", default=[], metavar="KEY VALUE", help=text)
+
+
+def add_sweep(parser: Parser, output: str) -> None:
+    """Adds the arguments of a tool that runs other tools: --processes, --minutes, --set and --output.
+
+    Args:
+        parser: the parser of the tool.
+        output: the default of --output.
+    """
+    run = parser.add_argument_group("run")
+    run.add_argument("--processes", type=int, default=1, metavar="N", help="processes of each run, one per GPU")
+    run.add_argument(
+        "--minutes",
+        type=float,
+        default=0,
+        metavar="M",
+        help="time limit, at which the current run is saved; 0: none",
+    )
+    add_overrides(run, "keys and values that override the config, for every run")
+    parser.add_argument_group("output").add_argument(
+        "--output", default=output, metavar="DIR", help="folder of all runs; the same folder goes on with its runs"
+    )

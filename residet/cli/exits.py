@@ -1,0 +1,57 @@
+"""The exit code of a tool: 0, 2 with one message where the user can mend what is wrong, 130 after ctrl-C.
+
+This module imports nothing heavy, so that a tool can use it before it imports torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+from backbones.errors import InputError
+
+INTERRUPTED = 130
+_DIVERGED = "Start again in another OUTPUT_DIR with a lower SOLVER.BASE_LR or a longer SOLVER.WARMUP_ITERS."
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def exit_code(run: Callable[[], object]) -> int:
+    """Runs a tool. An error that the user cannot mend goes on as the exception that it is.
+
+    Args:
+        run: the work of the tool; the modules that it needs may be imported in it.
+    """
+    try:
+        run()
+    except KeyboardInterrupt as e:
+        print(str(e) or "interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as e:
+        message = _message(e)
+        if not message:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _message(error: Exception) -> str:
+    """What to tell the user; "" of an error that the user cannot mend."""
+    if isinstance(error, InputError):
+        # A DataLoader worker's error arrives with the worker's traceback around its message.
+        return str(error).rsplit("InputError: ", 1)[-1].strip()
+    if isinstance(error, FloatingPointError):
+        return f"{' '.join(str(error).split())} {_DIVERGED}"
+    if isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
+        return str(error)  # names the command that installs it
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return f"{error.filename or 'writing'}: {error.strerror}; make room, then go on with --resume"
+    if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback in another process
+        head, _, tail = str(error).rpartition("InputError: ")
+        diverged, _, loss = str(error).rpartition("FloatingPointError: ")
+        if head:
+            return tail.strip()
+        if diverged:
+            return f"{' '.join(loss.split())} {_DIVERGED}"
+    return ""
