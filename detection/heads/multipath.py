@@ -172,7 +172,7 @@ class MultiPathROIHeads(RegionHeads):
         super().__init__(**kwargs)
         self.towers = nn.ModuleList(towers)
         self.box_predictor = box_predictor
-        self.cast_pooled_features()
+        self.pool_in_full_precision()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:

@@ -17,11 +17,11 @@ from detection.heads.postprocess import Candidates, select
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
-from torchvision.ops import RoIPool
 
 # A function: regions of each image -> features (R, C) of all regions.
 Pool = Callable[[list[Boxes]], Tensor]
@@ -73,16 +73,20 @@ class RegionHeads(ROIHeads):
         super().__init__(**kwargs)
         self.options = options
         self.localiser = localiser
-        self.cast_pooled_features()
+        self.pool_in_full_precision()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         return super().from_config(cfg, input_shape) | cls.region_arguments(cfg, input_shape)
 
-    def cast_pooled_features(self) -> None:
-        """Lets RoIPool work in mixed precision on CPUs. A subclass that adds poolers calls the method again."""
+    def pool_in_full_precision(self) -> None:
+        """Lets every pooler work in the type of the boxes. A subclass that adds poolers calls the method again.
+
+        detectron2's ROIAlign rounds the boxes to the type of the features: in bfloat16 a corner moves by up to 4 pixels
+        in an image of 1200. torchvision's RoIPool fails if the two types differ.
+        """
         for module in self.modules():
-            if isinstance(module, RoIPool) and not module._forward_pre_hooks:
+            if isinstance(module, ROIPooler) and not module._forward_pre_hooks:
                 module.register_forward_pre_hook(_cast_features)
 
     @staticmethod
@@ -214,10 +218,12 @@ class RegionHeads(ROIHeads):
         ]
 
 
-def _cast_features(module: RoIPool, arguments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Casts the features to the boxes' type. In mixed precision, torchvision does that on GPUs but not on CPUs."""
-    features, boxes = arguments
-    return features.to(boxes.dtype), boxes
+def _cast_features(
+    module: ROIPooler, arguments: tuple[list[Tensor], list[Boxes]]
+) -> tuple[list[Tensor], list[Boxes]]:
+    """Casts the feature maps to the type of the boxes."""
+    maps, boxes = arguments
+    return [feature_map.to(boxes[0].tensor.dtype) for feature_map in maps], boxes
 
 
 def best_boxes(boxes: Tensor, scores: Tensor) -> Boxes:

@@ -51,6 +51,19 @@ def test_without_options_they_are_detectron2s(kind, stock):
     assert all(torch.allclose(losses[0][k], losses[1][k]) for k in losses[0])
 
 
+@pytest.mark.parametrize(("kind", "pooling"), [("", "ROIAlignV2"), ("_fpn", "ROIAlignV2"), ("_fpn", "ROIPool")])
+def test_mixed_precision_does_not_move_regions(kind, pooling):
+    """In bfloat16, corners near 1200 px have steps of 8 px: the boxes must keep their own precision."""
+    _, model = make(kind, "MODEL.ROI_BOX_HEAD.POOLER_TYPE", pooling)
+    pooler = model.roi_heads.pooler if kind == "" else model.roi_heads.box_pooler
+    strides = [round(1 / p.spatial_scale) for p in pooler.level_poolers]
+    maps = [torch.randn(1, 2, 1216 // stride, 1216 // stride).bfloat16() for stride in strides]
+    boxes = [Boxes(torch.tensor([[1101.0, 1098.0, 1123.0, 1117.0], [701.0, 1003.0, 1193.0, 1190.0]]))]
+    pooled = pooler(maps, boxes)
+    assert pooled.abs().sum() > 0
+    assert torch.equal(pooled, pooler([m.float() for m in maps], boxes))
+
+
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_selection_is_fast_rcnns(agnostic):
     boxes = torch.rand(40, 1 if agnostic else 3, 4) * 60
