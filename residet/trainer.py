@@ -7,6 +7,7 @@ import weakref
 from pathlib import Path
 
 from residet.checkpointer import RunCheckpointer
+from residet.divergence import DivergenceWarning
 from residet.hooks import BestCheckpoint, Evaluation, LogPrinter, MovingAverage, ProgressBar
 from residet.plan import RunPlan
 from residet.resume import RandomState, Saver, StopTraining
@@ -156,7 +157,7 @@ class Trainer(TrainerBase):
             average = MovingAverage(self.checkpointer, ema.DECAY, ema.PERIOD, start=cfg.SOLVER.WARMUP_ITERS)
         self.evaluation = Evaluation(cfg.TEST.EVAL_PERIOD, lambda: self._evaluate(average))
         own = [hooks.IterationTimer(), ProgressBar(cfg.SOLVER.IMS_PER_BATCH), *self.learning_hooks(), average]
-        own += [self.evaluation, *self.evaluation_hooks()]
+        own += [DivergenceWarning(), self.evaluation, *self.evaluation_hooks()]
         if cfg.TEST.BEST_METRIC:
             best = average.averaged.module if average and "_ema/" in cfg.TEST.BEST_METRIC else None
             own.append(BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE, best))

@@ -218,9 +218,7 @@ class RegionHeads(ROIHeads):
         ]
 
 
-def _cast_features(
-    module: ROIPooler, arguments: tuple[list[Tensor], list[Boxes]]
-) -> tuple[list[Tensor], list[Boxes]]:
+def _cast_features(module: ROIPooler, arguments: tuple[list[Tensor], list[Boxes]]) -> tuple[list[Tensor], list[Boxes]]:
     """Casts the feature maps to the type of the boxes."""
     maps, boxes = arguments
     return [feature_map.to(boxes[0].tensor.dtype) for feature_map in maps], boxes
