@@ -14,6 +14,7 @@ from detection.checkpoint import load_detector
 from detection.data.catalog import slug
 from detection.data.loader import build_test_loader, build_train_loader
 from detection.evaluation.analysis import ErrorAnalysis
+from detection.evaluation.boxes import BoxEvaluators
 from detection.evaluation.coco import BoxCOCOEvaluator, ProposalEvaluator
 from detection.evaluation.pictures import SamplePictures, draw_pictures
 from detection.evaluation.report import remarks, summary, table
@@ -28,7 +29,6 @@ from residet.trainer import Trainer
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.modeling import build_model
 from detectron2.utils import comm
@@ -59,13 +59,13 @@ class DetectionTrainer(Trainer):
             return ProposalEvaluator(dataset_name)
         coco = BoxCOCOEvaluator(dataset_name, folder, cfg.TEST.COCO_API)
         if not MetadataCatalog.get(dataset_name).annotated:
-            return DatasetEvaluators([coco, VOCResultFiles(dataset_name, folder)])
+            return BoxEvaluators(dataset_name, [coco, VOCResultFiles(dataset_name, folder)])
         evaluators = {
             "coco": lambda: coco,
             "voc": lambda: VOCEvaluator(dataset_name),
             "errors": lambda: ErrorAnalysis(dataset_name, folder),
         }
-        return DatasetEvaluators([evaluators[name]() for name in cfg.TEST.EVALUATORS])
+        return BoxEvaluators(dataset_name, [evaluators[name]() for name in cfg.TEST.EVALUATORS])
 
     @classmethod
     def test(cls, cfg, model):

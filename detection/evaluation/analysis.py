@@ -6,7 +6,8 @@ from pathlib import Path
 
 from backbones.whole_files import whole_file, write_json
 from detection.evaluation import tide
-from detection.evaluation.voc import BoxEvaluator, VOCEvaluator
+from detection.evaluation.boxes import BoxEvaluator, Detections, iou, objects_by_image
+from detection.evaluation.voc import VOCEvaluator
 
 import matplotlib
 import numpy as np
@@ -27,20 +28,19 @@ class ErrorAnalysis(BoxEvaluator):
 
     def __init__(self, dataset_name: str, folder: Path):
         super().__init__(dataset_name)
-        self.dataset_name = dataset_name
+        self.voc = VOCEvaluator(dataset_name)
         self.folder = folder
 
-    def evaluate(self) -> dict | None:
+    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
         """Writes the files.
 
         Returns:
             {"errors": {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}}: the AP50, in %, that each
-            kind of error costs (see `tide.errors`); None in other processes than the main process.
+            kind of error costs (see `tide.errors`).
         """
-        detections = self.gather()
-        if detections is None:
-            return None
-        images = [self._image(record, detections) for record in self.records]
+        predicted, nothing = detections.by_image(), (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+        objects = objects_by_image(self.records)
+        images = [(*predicted.get(image, nothing), *of_image) for image, of_image in objects.items()]
         matched = tide.match(images)
         costs = tide.errors(matched)
         matrix = confusion_matrix(images, len(self.classes))
@@ -49,22 +49,10 @@ class ErrorAnalysis(BoxEvaluator):
         content = {"dAP50": costs, "count": counts, "confusion": {"classes": names, "matrix": matrix.tolist()}}
         write_json(content, self.folder / "errors.json")
         draw_confusion(matrix, names, self.folder / "confusion.png")
-        voc = VOCEvaluator(self.dataset_name)
-        class_matches = {name: voc.matches(detections, i) for i, name in enumerate(self.classes)}
-        curves = {name: m.curve(_IOU) for name, m in class_matches.items() if m.objects}
+        class_matches = zip(self.classes, self.voc.matches(detections), strict=True)
+        curves = {name: m.curve(_IOU) for name, m in class_matches if m.objects}
         draw_curves(curves, self.folder / "precision_recall.png")
         return {"errors": {k: v for k, v in costs.items() if k != "AP50"}}
-
-    def _image(self, record: dict, detections: dict) -> tuple[np.ndarray, ...]:
-        """Detections and objects of an image, as `tide.match` takes them."""
-        empty = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
-        predicted = detections.get(record["image_id"])
-        boxes, scores, classes = (x.numpy() for x in predicted) if predicted else empty
-        truth = record["annotations"]
-        objects = np.array([a["bbox"] for a in truth], dtype=float).reshape(-1, 4)
-        kinds = np.array([a["category_id"] for a in truth], dtype=int)
-        ignored = np.array([bool(a.get("difficult") or a["iscrowd"]) for a in truth], dtype=bool)
-        return boxes.astype(float), scores.astype(float), classes, objects, kinds, ignored
 
 
 def confusion_matrix(images: list[tuple[np.ndarray, ...]], classes: int) -> np.ndarray:
@@ -84,18 +72,13 @@ def confusion_matrix(images: list[tuple[np.ndarray, ...]], classes: int) -> np.n
     matrix = np.zeros((classes + 1, classes + 1), int)
     for boxes, scores, kinds, objects, object_kinds, ignored in images:
         objects, object_kinds = objects[~ignored], object_kinds[~ignored]
-        free = np.ones(len(objects), bool)
-        overlap = tide.iou(boxes, objects)
-        for d in np.argsort(-scores, kind="stable"):
-            if scores[d] < _SCORE:
-                break
-            best = int(np.where(free, overlap[d], -1).argmax()) if free.any() else -1
-            if best >= 0 and overlap[d, best] >= _IOU:
-                free[best] = False
-                matrix[object_kinds[best], kinds[d]] += 1
-            else:
-                matrix[classes, kinds[d]] += 1
-        np.add.at(matrix, (object_kinds[free], classes), 1)
+        order = np.argsort(-scores, kind="stable")
+        sure = order[scores[order] >= _SCORE]
+        hits = tide.hits(iou(boxes[sure], objects))
+        rows = np.append(object_kinds, classes)[hits]  # the last value is for detections without an object
+        np.add.at(matrix, (rows, kinds[sure]), 1)
+        missed = np.setdiff1d(np.arange(len(objects)), hits)
+        np.add.at(matrix, (object_kinds[missed], classes), 1)
     return matrix
 
 

@@ -6,16 +6,18 @@ import contextlib
 import io
 import itertools
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.whole_files import write_json
 from detection.data.layouts.coco import coco_truth
+from detection.evaluation.boxes import BoxEvaluator, Detections
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.evaluation.coco_evaluation import _evaluate_box_proposals, instances_to_coco_json
-from detectron2.structures import Instances
+from detectron2.evaluation.coco_evaluation import _evaluate_box_proposals
 from detectron2.utils import comm
 
 APIS = ("faster_coco_eval", "pycocotools")
@@ -26,44 +28,32 @@ _AREAS = {"all": "", "small": "s", "medium": "m", "large": "l"}
 _STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
-class _GatheredOutputs(DatasetEvaluator):
-    """Gathers one field of a model's outputs from all processes.
-
-    Args:
-        dataset_name: registered data.
+@dataclass(frozen=True)
+class COCOTruth:
+    """Registered data as COCO's evaluation takes them.
 
     Attributes:
-        field: key of the field in a model's output, such as "instances".
         category_ids: for each class, its id in the data's annotation file; the index of the class if there is no id.
-        numbers: id of an image in the data -> its id in `truth`.
-        truth: the content of a COCO annotation file with the registered data.
+        numbers: id of an image in the data -> its id in `content`. faster-coco-eval takes no strings, which the image
+            ids of VOC and YOLO are.
+        content: the content of a COCO annotation file.
     """
 
-    field: str
+    category_ids: list[int]
+    numbers: dict[object, int]
+    content: dict
 
-    def __init__(self, dataset_name: str):
-        self.metadata = MetadataCatalog.get(dataset_name)
-        records = DatasetCatalog.get(dataset_name)
-        by_number = getattr(self.metadata, "thing_dataset_id_to_contiguous_id", None)
-        self.category_ids = list(by_number) if by_number else list(range(len(self.metadata.thing_classes)))
-        # Images get numbers, since the image ids of VOC and YOLO are strings, which faster-coco-eval does not take.
-        self.numbers = {record["image_id"]: i for i, record in enumerate(records, 1)}
-        self.truth = coco_truth(records, self.metadata.thing_classes, self.category_ids, self.numbers)
-
-    def reset(self) -> None:
-        self._outputs: list[tuple[object, Instances]] = []
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        for entry, output in zip(inputs, outputs, strict=True):
-            self._outputs.append((entry["image_id"], output[self.field].to("cpu")))
-
-    def gather(self) -> list[tuple[object, Instances]] | None:
-        """(image id, field of the output) of all images, in the main process; None in other processes."""
-        gathered = comm.gather(self._outputs)
-        return list(itertools.chain.from_iterable(gathered)) if comm.is_main_process() else None
+    @classmethod
+    def of(cls, dataset_name: str) -> COCOTruth:
+        """The objects of registered data."""
+        metadata, records = MetadataCatalog.get(dataset_name), DatasetCatalog.get(dataset_name)
+        by_number = getattr(metadata, "thing_dataset_id_to_contiguous_id", None)
+        category_ids = list(by_number) if by_number else list(range(len(metadata.thing_classes)))
+        numbers = {record["image_id"]: i for i, record in enumerate(records, 1)}
+        return cls(category_ids, numbers, coco_truth(records, metadata.thing_classes, category_ids, numbers))
 
 
-class BoxCOCOEvaluator(_GatheredOutputs):
+class BoxCOCOEvaluator(BoxEvaluator):
     """Computes COCO's average precision of boxes, and writes the detections to coco_instances_results.json.
 
     The objects are those of the registered data, whose defects were mended. The file has COCO's result format, with the
@@ -75,35 +65,30 @@ class BoxCOCOEvaluator(_GatheredOutputs):
         api: the library, a name in `APIS`. The numbers are the same.
     """
 
-    field = "instances"
-
     def __init__(self, dataset_name: str, output_dir: Path, api: str):
         super().__init__(dataset_name)
+        self.truth = COCOTruth.of(dataset_name)
         self.file = output_dir / "coco_instances_results.json"
         self.api = api
 
-    def evaluate(self) -> dict | None:
+    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
         """Writes the file and computes the metrics.
 
         Returns:
             {"bbox": {"AP", "AP50", …, "AR100", …, "AP-CLASS", …}} in %. A figure is NaN if no object counts for it; all
-            are 0 if there is no detection. {} for data without annotations; None in other processes than the main one.
+            are 0 if there is no detection. {} for data without annotations.
         """
-        outputs = self.gather()
-        if outputs is None:
-            return None
-        detections = [d for image_id, instances in outputs for d in instances_to_coco_json(instances, image_id)]
-        for detection in detections:
-            detection["category_id"] = self.category_ids[detection["category_id"]]
-        write_json(detections, self.file)
+        of_data = as_coco_results(detections, detections.images, self.truth.category_ids)
+        write_json(of_data, self.file, indent=None)
         if not self.metadata.annotated:
             return {}
-        numbered = [d | {"image_id": self.numbers[d["image_id"]]} for d in detections]
-        return {"bbox": self._as_results(*coco_stats(self.truth, numbered, self.api))}
+        numbers = [self.truth.numbers[image] for image in detections.images]
+        results = as_coco_results(detections, numbers, self.truth.category_ids)
+        return {"bbox": self._as_results(*coco_stats(self.truth.content, results, self.api))}
 
     def _as_results(self, stats: np.ndarray, precision: np.ndarray | None) -> dict[str, float]:
         """Figures by name, in %, from the two values that `coco_stats` returns."""
-        names = self.metadata.thing_classes
+        names = self.classes
         if precision is None:  # there was not a single detection
             return dict.fromkeys([*_STATS, *(f"AP-{n}" for n in names)], 0.0)
         values = dict(zip(_STATS, map(float, stats), strict=True))
@@ -114,14 +99,43 @@ class BoxCOCOEvaluator(_GatheredOutputs):
         return {k: 100 * v if v >= 0 else float("nan") for k, v in values.items()}
 
 
-class ProposalEvaluator(_GatheredOutputs):
+def as_coco_results(detections: Detections, image_ids: Sequence, category_ids: Sequence[int]) -> list[dict]:
+    """Detections in COCO's result format: boxes are x, y, width, height.
+
+    Args:
+        detections: the detections of a data set.
+        image_ids: the id that each image gets (I,).
+        category_ids: the id that each class gets (K,).
+    """
+    images = itertools.chain.from_iterable(
+        itertools.repeat(image, count) for image, count in zip(image_ids, np.diff(detections.starts), strict=False)
+    )
+    boxes = np.concatenate([detections.boxes[:, :2], detections.boxes[:, 2:] - detections.boxes[:, :2]], axis=1)
+    columns = images, detections.classes.tolist(), boxes.tolist(), detections.scores.tolist()
+    return [
+        {"image_id": image, "category_id": category_ids[kind], "bbox": box, "score": score}
+        for image, kind, box, score in zip(*columns, strict=True)
+    ]
+
+
+class ProposalEvaluator(DatasetEvaluator):
     """Computes the recall of an RPN's proposals, as detectron2 does: the mean over IoU .5 to .95.
 
     Args:
         dataset_name: registered data.
     """
 
-    field = "proposals"
+    def __init__(self, dataset_name: str):
+        self.annotated = MetadataCatalog.get(dataset_name).annotated
+        self.truth = COCOTruth.of(dataset_name)
+
+    def reset(self) -> None:
+        self._outputs: list[dict] = []
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        for entry, output in zip(inputs, outputs, strict=True):
+            proposals = output["proposals"].to("cpu")
+            self._outputs.append({"image_id": self.truth.numbers[entry["image_id"]], "proposals": proposals})
 
     def evaluate(self) -> dict | None:
         """Computes the recall of the best 100 and of the best 1000 proposals of each image.
@@ -130,13 +144,13 @@ class ProposalEvaluator(_GatheredOutputs):
             {"box_proposals": {"AR@100", "ARs@100", …, "AR@1000", …}} in %, where s, m and l stand for small, medium and
             large objects. {} for data without annotations; None in other processes than the main process.
         """
-        outputs = self.gather()
-        if outputs is None:
+        gathered = comm.gather(self._outputs)
+        if not comm.is_main_process():
             return None
-        if not self.metadata.annotated:
+        if not self.annotated:
             return {}
-        predictions = [{"image_id": self.numbers[image_id], "proposals": proposals} for image_id, proposals in outputs]
-        truth = _quietly(_coco("pycocotools"), self.truth)
+        predictions = [*itertools.chain.from_iterable(gathered)]
+        truth = _quietly(_coco("pycocotools"), self.truth.content)
         recall = {}
         for limit, (area, suffix) in itertools.product((100, 1000), _AREAS.items()):
             stats = _evaluate_box_proposals(predictions, truth, area=area, limit=limit)

@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from detection.evaluation.boxes import iou
+
 import numpy as np
 from numpy import ndarray
 
@@ -83,47 +85,64 @@ def _match_image(matched: MatchedDetections, boxes, scores, classes, objects, ob
     first = len(matched.taken)
     same = classes[:, None] == object_classes
     overlap = iou(boxes, objects)
-    owner = np.full(len(objects), -1)
-    hits = np.full(len(boxes), -1)
-    for d in range(len(boxes)):
-        free = np.where(same[d] & (owner < 0), overlap[d], -1.0)
-        if len(free) and free.max() >= _FOREGROUND:
-            owner[free.argmax()], hits[d] = d, free.argmax()
+    owned = hits(np.where(same, overlap, 0.0))
+    hit = (owned >= 0).astype(int)
+    taken = np.zeros(len(objects), bool)
+    taken[owned[owned >= 0]] = True
     on_crowd = (iou(boxes, crowd[0], of_first=True) * (classes[:, None] == crowd[1])).max(axis=1, initial=0)
-    for d in range(len(boxes)):
-        hit, kind, target = int(hits[d] >= 0), -1, -1
-        if not hit and on_crowd[d] > _FOREGROUND:
-            hit = -1
-        elif not hit:
-            kind, target = _error(overlap[d], same[d], owner >= 0)
-        matched.hit.append(hit)
-        matched.kind.append(kind)
-        matched.target.append(first + target if target >= 0 else -1)
+    hit[(hit == 0) & (on_crowd > _FOREGROUND)] = -1
+    kind, target = _errors(overlap, same, taken)
+    wrong = hit == 0
+    matched.hit += hit.tolist()
+    matched.kind += np.where(wrong, kind, -1).tolist()
+    matched.target += np.where(wrong & (target >= 0), first + target, -1).tolist()
     matched.scores += scores.tolist()
     matched.classes += classes.tolist()
     matched.object_classes += object_classes.tolist()
-    matched.taken += (owner >= 0).tolist()
+    matched.taken += taken.tolist()
 
 
-def _error(overlap: ndarray, same: ndarray, taken: ndarray) -> tuple[int, int]:
-    """The kind of error of a false positive.
+def hits(overlap: ndarray) -> ndarray:
+    """The object that each detection has, or -1 (N,): of the free objects, the one with the largest IoU of 0.5 or more.
 
     Args:
-        overlap: IoU with each object of the image (M,).
-        same: whether the object has the class of the detection (M,).
+        overlap: IoU of each detection with each object, best score first; 0 for objects that the detection must not
+            have (N, M).
+    """
+    owned = np.full(len(overlap), -1)
+    free = np.ones(overlap.shape[1], bool)
+    for d in np.flatnonzero((overlap >= _FOREGROUND).any(axis=1)):
+        best = int(np.where(free, overlap[d], -1.0).argmax())
+        if free[best] and overlap[d, best] >= _FOREGROUND:
+            owned[d], free[best] = best, False
+    return owned
+
+
+def _errors(overlap: ndarray, same: ndarray, taken: ndarray) -> tuple[ndarray, ndarray]:
+    """The kind of error of each detection, if the detection is a false positive.
+
+    Args:
+        overlap: IoU with each object of the image (N, M).
+        same: whether the object has the class of the detection (N, M).
         taken: whether a true positive has the object (M,).
 
     Returns:
-        index into `KINDS`, and the object that the detection would find if a Loc or Cls error were mended, or -1.
+        index into `KINDS` (N,), and the object that the detection would find if a Loc or Cls error were mended, or -1
+        (N,).
     """
+    if not overlap.shape[1]:
+        return np.full(len(overlap), KINDS.index("Bkg")), np.full(len(overlap), -1)
     own, other = np.where(same, overlap, 0.0), np.where(same, 0.0, overlap)
-    if own.max(initial=0) >= _BACKGROUND and own.max() <= _FOREGROUND:
-        return KINDS.index("Loc"), int(own.argmax())
-    if other.max(initial=0) >= _FOREGROUND:
-        return KINDS.index("Cls"), int(other.argmax())
-    if np.where(taken, own, 0.0).max(initial=0) >= _FOREGROUND:
-        return KINDS.index("Dupe"), -1
-    return KINDS.index("Bkg" if overlap.max(initial=0) <= _BACKGROUND else "Both"), -1
+    of_own, largest = own.max(axis=1), overlap.max(axis=1)
+    conditions = [
+        (of_own >= _BACKGROUND) & (of_own <= _FOREGROUND),
+        other.max(axis=1) >= _FOREGROUND,
+        np.where(taken, own, 0.0).max(axis=1) >= _FOREGROUND,
+        largest <= _BACKGROUND,
+    ]
+    kind = np.select(conditions, [KINDS.index(name) for name in ("Loc", "Cls", "Dupe", "Bkg")], KINDS.index("Both"))
+    target = np.select(conditions[:2], [own.argmax(axis=1), other.argmax(axis=1)], -1)
+    return kind, target
 
 
 def errors(found: MatchedDetections) -> dict[str, float]:
@@ -220,21 +239,3 @@ def ap50(scores: ndarray, classes: ndarray, hit: ndarray, counts: dict[int, int]
         at = np.searchsorted(true / objects, np.linspace(0, 1, 101), side="left")
         aps.append(100 * float(np.append(envelope, 0.0)[at].mean()))
     return float(np.mean(aps)) if aps else float("nan")
-
-
-def iou(a: ndarray, b: ndarray, *, of_first: bool = False) -> ndarray:
-    """Overlap of each pair of boxes.
-
-    Args:
-        a: (N, 4) x0, y0, x1, y1.
-        b: (M, 4) x0, y0, x1, y1.
-        of_first: divide the shared area by the area of the box in `a`, not by the area of the union.
-
-    Returns:
-        (N, M), from 0 to 1.
-    """
-    corners = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    shared = corners.clip(min=0).prod(axis=2)
-    area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
-    divisor = area_a[:, None] if of_first else area_a[:, None] + area_b - shared
-    return shared / np.maximum(divisor, 1e-12)

@@ -1,47 +1,15 @@
-"""Gathers the detections of registered data of any layout, and computes PASCAL VOC's average precision."""
+"""Computes PASCAL VOC's average precision of registered data of any layout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
+
+from detection.evaluation.boxes import BoxEvaluator, Detections, iou, objects_by_image
 
 import numpy as np
-import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.pascal_voc_evaluation import voc_ap
-from detectron2.utils import comm
-from torchvision.ops import box_iou
 
 IOUS = tuple(i / 100 for i in range(50, 100, 5))
-
-
-class BoxEvaluator(DatasetEvaluator):
-    """Gathers the detections of all processes. A subclass evaluates the detections.
-
-    Args:
-        dataset_name: registered data.
-    """
-
-    def __init__(self, dataset_name: str):
-        self.classes = MetadataCatalog.get(dataset_name).thing_classes
-        self.records = DatasetCatalog.get(dataset_name)
-
-    def reset(self):
-        self._detections = []
-
-    def process(self, inputs: list[dict], outputs: list[dict]):
-        for entry, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"].to("cpu")
-            boxes, scores, classes = instances.pred_boxes.tensor, instances.scores, instances.pred_classes
-            self._detections.append((entry["image_id"], boxes, scores, classes))
-
-    def gather(self) -> dict | None:
-        """Image id -> boxes (N, 4), scores (N,), classes (N,), in the main process; None in other processes."""
-        gathered = comm.gather(self._detections)
-        if not comm.is_main_process():
-            return None
-        return {d[0]: d[1:] for d in chain.from_iterable(gathered)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +20,7 @@ class Matches:
 
     Attributes:
         overlaps: IoU of each detection with its target (N,); 0 if the image has no object of the class.
-        targets: number of the target among all objects of the class (N,); -1 if the image has no object of the class.
+        targets: number of the target among all objects of the data (N,); -1 if the image has no object of the class.
         ignored: whether the target is `difficult` or a crowd (N,).
         objects: number of objects of the class that are neither `difficult` nor a crowd.
     """
@@ -88,18 +56,14 @@ class VOCEvaluator(BoxEvaluator):
         dataset_name: registered data; annotations may carry `difficult`.
     """
 
-    def evaluate(self) -> dict | None:
+    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
         """Computes the figures.
 
         Returns:
             {"voc": {"AP", "AP50", "AP75", "AP-07metric", "AP50-07metric", …, "AP50-CLASS" …}} in %. "AP" is the mean
-            over IoU .5 to .95 in steps of .05, as in COCO. A figure is NaN without objects. None in other processes
-            than the main process.
+            over IoU .5 to .95 in steps of .05, as in COCO. A figure is NaN without objects.
         """
-        detections = self.gather()
-        if detections is None:
-            return None
-        class_matches = [self.matches(detections, i) for i in range(len(self.classes))]
+        class_matches = self.matches(detections)
         figures = {}
         for suffix, eleven_points in (("", False), ("-07metric", True)):
             aps = np.array([[_ap(m, iou, eleven_points) for m in class_matches] for iou in IOUS])
@@ -109,44 +73,27 @@ class VOCEvaluator(BoxEvaluator):
                 figures |= {f"AP50-{name}": float(ap) for name, ap in zip(self.classes, aps[0], strict=True)}
         return {"voc": figures}
 
-    def matches(self, detections: dict, cls: int) -> Matches:
-        """Matches the detections of one class with the objects of the class.
-
-        Args:
-            detections: the detections that `gather` returns.
-            cls: index of the class.
-        """
-        truth, objects = self._truth(cls)
-        rows = []  # score, overlap, target, ignored
-        for image, (boxes, scores, classes) in detections.items():
-            boxes, scores = boxes[classes == cls], scores[classes == cls].numpy()
-            if image in truth and len(boxes):
-                object_boxes, ignored, first = truth[image]
-                overlaps, best = (x.numpy() for x in box_iou(boxes.double(), object_boxes.double()).max(dim=1))
-                rows.append(np.stack([scores, overlaps, best + first, ignored[best]], axis=1))
-            else:
-                rows.append(np.stack([scores, *np.broadcast_to([[0], [-1], [0]], (3, len(scores)))], axis=1))
-        table = np.concatenate([np.zeros((0, 4)), *rows])
-        _, overlaps, targets, ignored = table[np.argsort(-table[:, 0], kind="stable")].T
-        return Matches(overlaps, targets, ignored.astype(bool), objects)
-
-    def _truth(self, cls: int) -> tuple[dict, int]:
-        """The objects of one class.
-
-        Returns:
-            image id -> boxes (K, 4), whether to ignore each (K,), and the number of the first of the K objects among
-            all objects of the class; and the number of objects that count.
-        """
-        truth, number, objects = {}, 0, 0
-        for record in self.records:
-            annotations = [a for a in record["annotations"] if a["category_id"] == cls]
-            if annotations:
-                ignored = np.array([bool(a.get("difficult") or a.get("iscrowd")) for a in annotations])
-                boxes = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32)
-                truth[record["image_id"]] = (boxes, ignored, number)
-                number += len(annotations)
-                objects += int((~ignored).sum())
-        return truth, objects
+    def matches(self, detections: Detections) -> list[Matches]:
+        """Finds the targets of the detections of each class."""
+        truth = objects_by_image(self.records)
+        overlaps, targets = np.zeros(len(detections.scores)), np.full(len(detections.scores), -1)
+        first = dict(zip(truth, np.cumsum([0, *(len(t[1]) for t in truth.values())]), strict=False))
+        for image, start, end in zip(detections.images, detections.starts, detections.starts[1:], strict=False):
+            objects, classes, _ = truth[image]
+            if start < end and len(objects):
+                same = detections.classes[start:end, None] == classes
+                overlap = np.where(same, iou(detections.boxes[start:end], objects), -1.0)
+                overlaps[start:end] = overlap.max(axis=1).clip(min=0)
+                targets[start:end] = np.where(same.any(axis=1), overlap.argmax(axis=1) + first[image], -1)
+        classes, ignored = (np.concatenate([t[k] for t in truth.values()]) for k in (1, 2))
+        ignored_target = np.append(ignored, False)[targets]  # the last value is for the target -1
+        order = np.argsort(-detections.scores, kind="stable")
+        of_classes = (order[detections.classes[order] == i] for i in range(len(self.classes)))
+        counts = np.bincount(classes[~ignored], minlength=len(self.classes))
+        return [
+            Matches(overlaps[rows], targets[rows], ignored_target[rows], int(counts[i]))
+            for i, rows in enumerate(of_classes)
+        ]
 
 
 def _ap(matches: Matches, iou: float, eleven_points: bool) -> float:

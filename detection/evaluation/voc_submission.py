@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.whole_files import write_text
-from detection.evaluation.voc import BoxEvaluator
+from detection.evaluation.boxes import BoxEvaluator, Detections
+
+import numpy as np
 
 
 class VOCResultFiles(BoxEvaluator):
@@ -22,13 +24,15 @@ class VOCResultFiles(BoxEvaluator):
         super().__init__(dataset_name)
         self.folder = folder
 
-    def evaluate(self) -> None:
-        detections = self.gather()
-        for i, name in enumerate(self.classes if detections is not None else ()):
+    def figures(self, detections: Detections) -> dict:
+        """Writes the files. Returns {}: without annotations there are no figures."""
+        stems = np.repeat([Path(str(image)).stem for image in detections.images], np.diff(detections.starts))
+        for i, name in enumerate(self.classes):
+            of_class = detections.classes == i
+            rows = zip(stems[of_class], detections.scores[of_class], detections.boxes[of_class], strict=True)
             lines = [
-                f"{Path(str(image)).stem} {score:.6f} {x0 + 1:.1f} {y0 + 1:.1f} {x1:.1f} {y1:.1f}\n"
-                for image, (boxes, scores, classes) in detections.items()
-                for (x0, y0, x1, y1), score, kind in zip(boxes.tolist(), scores.tolist(), classes.tolist(), strict=True)
-                if kind == i
+                f"{stem} {score:.6f} {x0 + 1:.1f} {y0 + 1:.1f} {x1:.1f} {y1:.1f}\n"
+                for stem, score, (x0, y0, x1, y1) in rows
             ]
             write_text("".join(lines), self.folder / f"comp4_det_test_{name.replace('/', '_')}.txt")
+        return {}
