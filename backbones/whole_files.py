@@ -51,7 +51,11 @@ def write_json(content: dict | list, path: str | Path, indent: int | None = 2) -
         path: the file.
         indent: spaces for each level; None writes one line.
     """
-    write_text(json.dumps(_without_nan(content), indent=indent) + "\n", path)
+    try:
+        text = json.dumps(content, indent=indent, allow_nan=False)
+    except ValueError:  # there is a NaN, which is rare: to look for one takes longer than to write
+        text = json.dumps(_without_nan(content), indent=indent)
+    write_text(text + "\n", path)
 
 
 def _without_nan(content):

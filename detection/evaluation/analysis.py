@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 # Least score of a detection in the confusion matrix, and least IoU at which a detection matches an object.
 _SCORE, _IOU = 0.5, 0.5
 BACKGROUND = "background"
+_LARGEST = 16.0  # inches, side of the largest picture
 
 
 class ErrorAnalysis(BoxEvaluator):
@@ -90,7 +91,7 @@ def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
         names: names of the classes and of the background, in the order of the rows.
         path: the PNG file to write.
     """
-    size = max(4.0, 0.45 * len(names) + 2)
+    size = min(max(4.0, 0.45 * len(names) + 2), _LARGEST)
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -100,8 +101,9 @@ def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
             if count:
                 colour = "white" if share[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
+    font = min(10.0, 50 * size / len(names))  # lines of text do not overlap
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=font)
+    axes.set_yticks(range(len(names)), names, fontsize=font)
     axes.set_xlabel(f"detection, score ≥ {_SCORE}")
     axes.set_ylabel(f"object, IoU ≥ {_IOU}")
     _save(figure, path)
