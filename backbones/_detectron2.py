@@ -27,7 +27,7 @@ _COPY = "LabGym.detectron2"
 
 REMEDY = (
     "install detectron2 from its own site, or the copy in the labgym wheel: "
-    "pip install --no-deps --ignore-requires-python labgym==3.1.2"
+    f"{sys.executable} -m pip install --no-deps --ignore-requires-python labgym==3.1.2"
 )
 
 

@@ -16,6 +16,7 @@ from classification.schedule import PLATEAU, resolve_schedule
 from classification.trainer import NORMS, ClassificationTrainer
 from residet.config import check_engine, resolve_engine
 from residet.plan import RunPlan, check_same_run, plan_start
+from residet.summary import summarise
 
 from detectron2.config import CfgNode
 
@@ -64,6 +65,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     resolve_normalisation(cfg, plan.weights)
     if resume:
         check_same_run(plan, ClassificationTrainer.metadata(cfg))
+    summarise(plan, f"{c.ARCH}, {c.NORM}", c.CLASSES, 0 if eval_only else len(splits["train"]))
     cfg.freeze()
     return plan
 

@@ -128,10 +128,12 @@ def _plan_phase(plan: RunPlan, phase_cfg: CfgNode) -> RunPlan:
     if Path(phase_cfg.OUTPUT_DIR, "last_checkpoint").is_file():
         phase_plan = plan_start(phase_cfg, resume=True)
         check_same_run(phase_plan, DetectionTrainer.metadata(phase_cfg))
-        return phase_plan
-    if plan.weights and phase_cfg.MODEL.WEIGHTS == plan.cfg.MODEL.WEIGHTS:
-        return RunPlan(phase_cfg, weights=plan.weights)  # read already
-    return plan_start(phase_cfg, resume=False)
+    elif plan.weights and phase_cfg.MODEL.WEIGHTS == plan.cfg.MODEL.WEIGHTS:
+        phase_plan = RunPlan(phase_cfg, weights=plan.weights)  # read already
+    else:
+        phase_plan = plan_start(phase_cfg, resume=False)
+    phase_plan.command = plan.command
+    return phase_plan
 
 
 def phase_config(cfg: CfgNode, phase: dict, overridden_keys: Collection[str] = ()) -> CfgNode:

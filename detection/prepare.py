@@ -15,12 +15,15 @@ from detection.evaluation.coco import APIS
 from detection.heads.locnet import MODES
 from detection.inference.modes import check_metric, check_testing
 from detection.keys import check_keys
+from detection.network import in_words
 from detection.phases import check_phases
 from detection.trainer import DetectionTrainer
 from residet.config import check_engine, resolve_engine
 from residet.plan import RunPlan, check_same_run, plan_start
+from residet.summary import summarise
 
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 
 EVALUATORS = ("coco", "voc", "errors")
 
@@ -81,6 +84,8 @@ def prepare(
             "MODEL.WEIGHTS is empty: MODEL.BACKBONE.FREEZE_AT and FrozenBN freeze random weights; "
             "name a checkpoint, or set them to 0 and BN"
         )
+    images = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)
+    summarise(plan, in_words(cfg), cfg.DATASETS.CLASSES, images, [phase["name"] for phase in cfg.PHASES])
     cfg.freeze()
     return plan
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from backbones.errors import InputError, did_you_mean
-from residet.cli.configs import find_config
+from residet.cli.configs import find_base, find_config
 from residet.step import PRECISIONS
 
 import yaml
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from fvcore.common.config import BASE_KEY
 
 
 def add_engine_config(cfg: CfgNode) -> None:
@@ -81,8 +83,8 @@ def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
             type.
     """
     if config_file:
-        file = str(find_config(config_file))
-        _merge(cfg, lambda: cfg.merge_from_file(file, allow_unsafe=False), file)
+        file = find_config(config_file)
+        _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(_read(file))), str(file))
     merge_options(cfg, opts, "command line")
 
 
@@ -102,6 +104,25 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
         raise InputError(f"{source}: {e.args[0]}{did_you_mean(key, _keys(cfg))}") from e
     except (ValueError, TypeError, yaml.YAMLError, FileNotFoundError, AttributeError, RecursionError) as e:
         raise InputError(f"{source}: {' '.join(str(e).split())}") from e
+
+
+def _read(file: Path) -> dict:
+    """The keys of a YAML file and of the files that it names as `_BASE_`; its own win."""
+    content = yaml.safe_load(file.read_text()) or {}
+    bases = content.pop(BASE_KEY, [])
+    merged: dict = {}
+    for base in bases if isinstance(bases, list) else [bases]:
+        _override(merged, _read(find_base(base, file)))
+    _override(merged, content)
+    return merged
+
+
+def _override(values: dict, new: dict) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _override(values[key], value)
+        else:
+            values[key] = value
 
 
 def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:

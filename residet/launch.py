@@ -99,5 +99,11 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
     if (args.num_gpus or 0) > found:
         raise InputError(f"--num-gpus: {args.num_gpus} asked for, {found} found")
     if processes > 1:  # the processes save and leave; this one waits for them
+        interrupts: list = []
         signal.signal(signal.SIGTERM, lambda *_: [p.terminate() for p in multiprocessing.active_children()])
-    launch(main, processes, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+        signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))  # a terminal sends it to them, too
+        launch(main, processes, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+        if interrupts:
+            raise KeyboardInterrupt
+        return
+    launch(main, 1, args.num_machines, args.machine_rank, args.dist_url, args=(args,))

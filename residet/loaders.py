@@ -1,4 +1,4 @@
-"""Loaders of pretraining and detection: random numbers by position in the run; workers that SIGTERM does not end."""
+"""Loaders of pretraining and detection: random numbers by position in the run; workers that no signal to stop ends."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ class PositionSampler(Sampler):
 
 
 class Loader(DataLoader):
-    """A DataLoader whose workers block SIGTERM.
+    """A DataLoader whose workers block SIGTERM and SIGINT.
 
-    When a job is pre-empted, SIGTERM goes to every process of the job. The training needs its workers until the current
-    iteration is done and saved.
+    When a job is pre-empted, SIGTERM goes to every process of the job, and so does the SIGINT of ctrl-C. The training
+    needs its workers until the current iteration is done and saved.
     """
 
     def __iter__(self):
         # Workers inherit the mask. If a worker ignored the signal only after its start, an earlier signal would end it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
             return super().__iter__()
         finally:

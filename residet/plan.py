@@ -27,6 +27,7 @@ class RunPlan:
         checkpoint: the whole content of the checkpoint that the run goes on from; None where it does not. The trainer
             sets it to None, too.
         lines: lines for the log on what was read and chosen.
+        command: the command that goes on with the run when it was stopped, for messages.
     """
 
     cfg: CfgNode
@@ -34,6 +35,7 @@ class RunPlan:
     weights: Weights | None = None
     checkpoint: dict | None = None
     lines: list[str] = field(default_factory=list)
+    command: str = "the same command with --resume"
 
     def release(self) -> None:
         """Frees the memory of the parameters, which the model holds by now."""

@@ -1,8 +1,9 @@
-"""Hooks that let a run stop at any moment and go on exactly: random state, checkpoints, SIGTERM."""
+"""Hooks that let a run stop at any moment and go on exactly: random state, checkpoints, SIGTERM and ctrl-C."""
 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal
 import threading
@@ -15,6 +16,8 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 log = logging.getLogger("residet")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopTraining(BaseException):
@@ -62,51 +65,59 @@ def _set_random_state(state: dict) -> None:
 
 
 class Saver(HookBase):
-    """Writes a checkpoint every `period` iterations and at the end. On SIGTERM, writes one and ends the run.
+    """Writes a checkpoint every `period` iterations and at the end. On a signal to stop, writes one and ends the run.
 
-    A scheduler sends SIGTERM to a job that must make room for another.
+    A scheduler sends SIGTERM to a job that must make room for another; a terminal sends SIGINT for ctrl-C. A second
+    ctrl-C ends the run at once.
 
     Args:
         checkpointer: writes the files.
         period: iterations between two checkpoints.
         keep: number of intermediate checkpoints that stay; 0 keeps all.
+        command: the command that goes on with the run, for the message.
     """
 
-    def __init__(self, checkpointer: RunCheckpointer, period: int, keep: int = 0):
+    def __init__(self, checkpointer: RunCheckpointer, period: int, keep: int = 0, command: str = ""):
         self.checkpointer = checkpointer
         self.period = period
         self.keep = keep
-        self._asked_to_stop = False
+        self.command = command
+        self._signal = 0  # number of the signal that has asked the run to stop
 
     def before_train(self):
-        self._restore = None
+        self._restore = {}
         if threading.current_thread() is threading.main_thread():
-            self._restore = signal.signal(signal.SIGTERM, self._ask)
+            self._restore = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS}
 
-    def _ask(self, *_):
-        self._asked_to_stop = True
+    def _ask(self, number: int, _) -> None:
+        self._signal = number
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.write(2, b"\nstopping after this iteration; ctrl-C once more ends the run at once\n")
 
     def after_step(self):
         done = self.trainer.iter + 1
         if done >= self.trainer.max_iter:
             self.checkpointer.save("model_final")
             return
-        stop = self._all_stop(done)
+        stop = self._stop(done)
         if stop or done % self.period == 0:
             self.checkpointer.save(f"model_{self.trainer.iter:07d}")
             if self.keep:
                 self.checkpointer.keep_latest(self.keep)
         if stop:
-            log.info("stopped by SIGTERM after iteration %d, saved; go on with --resume", self.trainer.iter)
-            raise StopTraining
+            name = signal.Signals(stop).name
+            log.info("stopped by %s after iteration %d, saved; go on with: %s", name, self.trainer.iter, self.command)
+            raise KeyboardInterrupt("interrupted") if stop == signal.SIGINT else StopTraining
 
-    def _all_stop(self, done: int) -> bool:
+    def _stop(self, done: int) -> int:
+        """The number of the signal that has asked a process of the run to stop, or 0."""
         # The signal reaches the processes at different times, but they must stop after the same iteration. Asking all
         # processes takes time, so they ask every 10 iterations only.
         if comm.get_world_size() > 1 and done % 10:
-            return False
-        return any(comm.all_gather(self._asked_to_stop))
+            return 0
+        return max(comm.all_gather(self._signal))
 
     def after_train(self):
-        if self._restore is not None:
-            signal.signal(signal.SIGTERM, self._restore)
+        for number, handler in self._restore.items():
+            signal.signal(number, handler)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
+from residet.cli.arguments import processes_of
 from residet.output import files_of_run
 
 
 def command_of(tool: Path, processes: int) -> list[str]:
     """The command that runs the Python file `tool`, with torchrun if `processes` is more than 1."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [sys.executable, *(launcher if processes > 1 else []), str(tool)]
+    return [sys.executable, *processes_of(processes), str(tool)]
 
 
 def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, deadline: float | None) -> bool:
@@ -60,7 +60,7 @@ def _forget_start(folder: Path) -> None:
 
 
 def call(command: Sequence[str], deadline: float | None) -> bool:
-    """Runs a command. At the deadline, sends SIGTERM and waits for the command to end.
+    """Runs a command. At the deadline and on ctrl-C, sends SIGTERM and waits for the command to end.
 
     Args:
         command: the command and its arguments.
@@ -77,9 +77,11 @@ def call(command: Sequence[str], deadline: float | None) -> bool:
     process = subprocess.Popen(command)
     try:
         code = process.wait(deadline and deadline - time.monotonic())
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as e:
         process.send_signal(signal.SIGTERM)
         process.wait()
+        if isinstance(e, KeyboardInterrupt):
+            raise KeyboardInterrupt("stopped; the same command goes on") from None
         return False
     if code:
         raise InputError(f"{' '.join(command)} failed with exit code {code}")

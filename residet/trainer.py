@@ -12,6 +12,7 @@ from residet.hooks import BestCheckpoint, Evaluation, LogPrinter, MovingAverage,
 from residet.plan import RunPlan
 from residet.resume import RandomState, Saver, StopTraining
 from residet.step import Step
+from residet.summary import Forecast
 
 import torch
 from detectron2.config import CfgNode
@@ -40,6 +41,7 @@ class Trainer(TrainerBase):
     def __init__(self, plan: RunPlan):
         super().__init__()
         cfg = self.cfg = plan.cfg
+        self.command = plan.command
         self.max_iter = cfg.SOLVER.MAX_ITER
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
         self.model = self.build_model(cfg)
@@ -108,14 +110,26 @@ class Trainer(TrainerBase):
         self.step.data_loader = self.build_train_loader(self.cfg, self.start_iter)
 
     def train(self) -> bool:
-        """Trains. Returns whether the run came to its end; a run that SIGTERM stopped did not."""
+        """Trains. Returns whether the run came to its end; a run that SIGTERM stopped did not.
+
+        Raises:
+            KeyboardInterrupt: ctrl-C has stopped the run; the message says how to go on.
+        """
         try:
             super().train(self.start_iter, self.max_iter)
         except StopTraining:
             return self.iter + 1 >= self.max_iter
+        except KeyboardInterrupt as e:
+            raise e if e.args else KeyboardInterrupt(self._how_to_go_on()) from None
         finally:
             self.step.data_loader = self.step._data_loader_iter_obj = None  # ends the workers of the loader
         return True
+
+    def _how_to_go_on(self) -> str:
+        """What to tell the user of a run that has ended within an iteration."""
+        if not self.checkpointer.has_checkpoint():
+            return f"interrupted before the first checkpoint; {self.cfg.OUTPUT_DIR} holds nothing to go on from"
+        return f"interrupted; go on from {Path(self.checkpointer.get_checkpoint_file()).name} with: {self.command}"
 
     def before_step(self) -> None:
         if self.iter >= self.max_iter:  # a hook has shortened the run
@@ -156,7 +170,8 @@ class Trainer(TrainerBase):
             ema = cfg.SOLVER.EMA
             average = MovingAverage(self.checkpointer, ema.DECAY, ema.PERIOD, start=cfg.SOLVER.WARMUP_ITERS)
         self.evaluation = Evaluation(cfg.TEST.EVAL_PERIOD, lambda: self._evaluate(average))
-        own = [hooks.IterationTimer(), ProgressBar(cfg.SOLVER.IMS_PER_BATCH), *self.learning_hooks(), average]
+        own = [hooks.IterationTimer(), ProgressBar(cfg.SOLVER.IMS_PER_BATCH), Forecast()]
+        own += [*self.learning_hooks(), average]
         own += [DivergenceWarning(), self.evaluation, *self.evaluation_hooks()]
         if cfg.TEST.BEST_METRIC:
             best = average.averaged.module if average and "_ema/" in cfg.TEST.BEST_METRIC else None
@@ -167,7 +182,7 @@ class Trainer(TrainerBase):
         return [
             *own,
             RandomState(),
-            Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT),
+            Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT, self.command),
         ]
 
     def build_writers(self) -> list:

@@ -25,6 +25,7 @@ TOOLS = {
     "layer-response": "layer_response",
     "demo": "demo",
     "doctor": "doctor",
+    "new": "new_config",
 }
 
 

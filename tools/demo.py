@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from backbones.errors import InputError
-from residet.cli.arguments import Parser
+from residet.cli.arguments import Parser, command_to_resume
 from residet.cli.configs import configs_folder
 from residet.cli.exits import exit_code
 
@@ -47,7 +47,9 @@ def plan_pretraining(args):
     merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(folder)])
     cfg.CLASSIFICATION.DATA = str(Path(args.output, "data", "crops"))
     resolve_device(cfg)
-    return prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    plan = prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    plan.command = command_to_resume(args)
+    return plan
 
 
 def plan_detection(args, name, weights=""):
@@ -64,7 +66,9 @@ def plan_detection(args, name, weights=""):
     cfg.DATASETS.TRAIN = (str(annotations / "train.json"),)
     cfg.DATASETS.TEST = (str(annotations / "val.json"),)
     resolve_device(cfg)
-    return prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    plan = prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    plan.command = command_to_resume(args)
+    return plan
 
 
 def pretrain(args):
@@ -144,18 +148,17 @@ def work(args):
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes in all")
 
 
-def stop(*_):
-    """Ends the demo between two trainings. Within a training, the trainer saves its state first."""
-    print("stopped by SIGTERM; go on with --resume", file=sys.stderr)
-    sys.exit(TERMINATED)
-
-
 def main(argv=None):
     parser = Parser("demo.py", __doc__)
     parser.add_argument("--output", default="output/demo", metavar="DIR", help="folder for data, runs and pictures")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data and of the runs")
     parser.add_argument("--resume", action="store_true", help="go on with a demo that was stopped")
     args = parser.parse_args(argv)
+
+    def stop(*_):  # between two trainings; within a training, the trainer saves its state first
+        print(f"stopped by SIGTERM; go on with: {command_to_resume(args)}", file=sys.stderr)
+        sys.exit(TERMINATED)
+
     signal.signal(signal.SIGTERM, stop)
     return exit_code(lambda: work(args))
 

@@ -25,11 +25,11 @@ def version(name, faults):
     except Exception as e:  # a broken package may raise anything
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         if name == "detectron2":
-            remedy = REMEDY
+            reason, remedy = reason.removesuffix(f"; {REMEDY}"), REMEDY
         elif name == "torchvision" and "torchvision::nms" in reason:
             remedy = "torch and torchvision are from different builds: install both together, from the same index"
         else:
-            remedy = f"pip install --force-reinstall {name}"
+            remedy = f"{sys.executable} -m pip install --force-reinstall {name}"
         faults.append(f"{name} does not import ({reason}); {remedy}")
         return "-"
     if hasattr(module, "__version__"):

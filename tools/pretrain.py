@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from residet.cli.arguments import run_parser
+from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
 
 
@@ -57,7 +57,10 @@ def setup(args):
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "scan")
         return RunPlan(cfg)
     resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
-    return prepare(cfg, eval_only=args.eval_only, resume=resume, overridden_keys=args.opts[::2])
+    seed = cfg.SEED
+    plan = prepare(cfg, eval_only=args.eval_only, resume=resume, overridden_keys=args.opts[::2])
+    plan.command = command_to_resume(args, [] if seed == cfg.SEED else ["SEED", cfg.SEED])
+    return plan
 
 
 def work(args):

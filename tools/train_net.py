@@ -7,7 +7,7 @@ tools/train_net.py --config-file output/detection/config.yaml --eval-only --weig
 
 import sys
 
-from residet.cli.arguments import run_parser
+from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
 
 
@@ -22,6 +22,9 @@ def parse(argv=None):
     )
     data.add_argument("--train", metavar=source, help="training data; overrides DATASETS.TRAIN and --data")
     data.add_argument("--val", metavar=source, help="test data; overrides DATASETS.TEST and --data")
+    network.add_argument(
+        "--arch", metavar="NAME", help="network of the catalogue, e.g. resnet50, in the place of the config's"
+    )
     start = network.add_mutually_exclusive_group()
     start.add_argument(
         "--weights",
@@ -32,6 +35,7 @@ def parse(argv=None):
     network.add_argument(
         "--freeze", type=int, metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
     )
+    parser.set_defaults(config_file="faster_rcnn_resnet50_fpn")
     return parser.parse_args(argv)
 
 
@@ -39,6 +43,7 @@ def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
     from detection.config import default_config, freeze_stages, from_scratch
     from detection.data.layouts.sources import data_splits, find_split
+    from detection.network import put_network
     from detection.phases import resolve_phases_output
     from detection.prepare import prepare
     from residet.config import merge_config
@@ -47,6 +52,8 @@ def setup(args):
 
     cfg = default_config()
     merge_config(cfg, args.config_file, [])
+    if args.arch:
+        put_network(cfg, args.arch)
     schedule_batch_size = cfg.SOLVER.IMS_PER_BATCH if args.data or args.train else 0
     if args.data:
         train_data, test_data = data_splits(args.data)
@@ -67,13 +74,16 @@ def setup(args):
         resume = resolve_phases_output(cfg, resume=args.resume)
     else:
         resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
-    return prepare(
+    seed = cfg.SEED
+    plan = prepare(
         cfg,
         eval_only=args.eval_only,
         resume=resume,
         overridden_keys=args.opts[::2],
         schedule_batch_size=schedule_batch_size,
     )
+    plan.command = command_to_resume(args, [] if seed == cfg.SEED else ["SEED", cfg.SEED])
+    return plan
 
 
 def work(args):

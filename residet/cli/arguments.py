@@ -67,17 +67,30 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         return action.help if stated or not action.option_strings else f"{action.help}; default %(default)s"
 
 
+def processes_of(count: int) -> list[str]:
+    """The words that start a Python file or module in `count` processes of this machine, behind the name of Python."""
+    return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
+
+
 def _program() -> list[str]:
-    """The words that start this program again."""
-    if sys.argv[0].endswith(".py"):
-        return [sys.executable, sys.argv[0]]
-    return sys.argv[0].split()  # `residet train`
+    """The words that start this program again, without its arguments."""
+    name = sys.argv[0]
+    processes = processes_of(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # torchrun's variable
+    if name.endswith(".py"):
+        return [sys.executable, *processes, name]
+    words = name.split()  # `residet train`
+    return [sys.executable, *processes, "-m", *words] if processes else words
 
 
-def command_to_resume(args: argparse.Namespace) -> str:
-    """The command that goes on with a run, for the user to copy: the run's own with --resume."""
-    words = args.command if "--resume" in args.command else [*args.command, "--resume"]
-    return shlex.join(words)
+def command_to_resume(args: argparse.Namespace, overrides: Sequence = ()) -> str:
+    """The command that goes on with a run, for the user to copy: the run's own with --resume.
+
+    Args:
+        args: the arguments that the run was started with, from `Parser`.
+        overrides: KEY, VALUE, … that the run has drawn and a resumed run must be given.
+    """
+    flag = [] if "--resume" in args.command else ["--resume"]
+    return shlex.join([*args.command, *flag, *map(str, overrides)])
 
 
 def run_parser(tool: str, description: str) -> tuple[Parser, argparse._ArgumentGroup, argparse._ArgumentGroup]:

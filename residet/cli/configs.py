@@ -40,3 +40,17 @@ def find_config(name: str | Path) -> Path:
             return found
     siblings = [p.as_posix() for p in path.parent.glob("*.yaml")]
     raise InputError(f"{name}: no such config{did_you_mean(path.as_posix(), [*siblings, *config_names()])}")
+
+
+def find_base(base: str, file: Path) -> Path:
+    """The file that a config names as its `_BASE_`: a path beginning at the config's folder, else a name.
+
+    Args:
+        base: what the config names.
+        file: the config.
+
+    Raises:
+        InputError: there is no such file and no such name.
+    """
+    beside = file.parent / Path(base).expanduser()
+    return beside if beside.is_file() else find_config(base)

@@ -57,10 +57,11 @@ def test_killed_at_twenty_points(shapes, uninterrupted, tmp_path):
     assert_same_results(uninterrupted, tmp_path / "run")
 
 
-def test_sigterm_saves_and_exits(shapes, uninterrupted, tmp_path):
-    """To the whole group of processes, as schedulers send it: the workers get it too."""
-    assert stopped_run(shapes, tmp_path / "run", "TERM", [["batch", 20], ["batch", 3]], *PLATEAU) == [0, 0]
-    assert (tmp_path / "run.log").read_text().count("stopped by SIGTERM") == 2
+@pytest.mark.parametrize(("name", "code"), [("TERM", 0), ("INT", 130)])
+def test_a_signal_saves_and_exits(shapes, uninterrupted, tmp_path, name, code):
+    """To the whole group of processes, as schedulers and terminals send it: the workers get it too."""
+    assert stopped_run(shapes, tmp_path / "run", name, [["batch", 20], ["batch", 3]], *PLATEAU) == [code, code]
+    assert (tmp_path / "run.log").read_text().count(f"stopped by SIG{name}") == 2
     assert_same_files(uninterrupted, tmp_path / "run")
     assert_same_results(uninterrupted, tmp_path / "run")
 
