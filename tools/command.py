@@ -54,12 +54,14 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     completing = "_ARGCOMPLETE" in os.environ
     name = next(iter(completed_words() if completing else argv), "")
-    sys.argv[0] = "residet"
+    # What help and messages call the program, and the words that start it again.
+    program = f"{sys.executable} -m residet" if sys.argv[0].endswith(".py") else sys.argv[0]
+    sys.argv[0] = program
     if name not in TOOLS:
         parser_of_names().parse_args(argv[:1])
     if completing:
         os.environ["_ARGCOMPLETE"] = "2"  # the words of the tool begin with its name
-    sys.argv[0] = f"residet {name}"  # what the tool's help and messages call it
+    sys.argv[0] = f"{program} {name}"
     return load(name).main(argv[1:])
 
 

@@ -63,8 +63,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of the description, and adds the default to the help of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        stated = "default" in action.help or action.default in (None, "", False, [], argparse.SUPPRESS)
-        return action.help if stated or not action.option_strings else f"{action.help}; default %(default)s"
+        none = action.default in ("", []) or any(action.default is x for x in (None, False, argparse.SUPPRESS))
+        if none or not action.option_strings or "default" in action.help:
+            return action.help
+        return f"{action.help}; default %(default)s"
 
 
 def processes_of(count: int) -> list[str]:
@@ -78,8 +80,10 @@ def _program() -> list[str]:
     processes = processes_of(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # torchrun's variable
     if name.endswith(".py"):
         return [sys.executable, *processes, name]
-    words = name.split()  # `residet train`
-    return [sys.executable, *processes, "-m", *words] if processes else words
+    program, _, tool = name.rpartition(" ")  # as tools/command.py writes it
+    if processes or program.endswith(" -m residet"):
+        return [sys.executable, *processes, "-m", "residet", tool]
+    return [program, tool] if program else [name]
 
 
 def command_to_resume(args: argparse.Namespace, overrides: Sequence = ()) -> str:
@@ -89,6 +93,8 @@ def command_to_resume(args: argparse.Namespace, overrides: Sequence = ()) -> str
         args: the arguments that the run was started with, from `Parser`.
         overrides: KEY, VALUE, … that the run has drawn and a resumed run must be given.
     """
+    if int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1:  # torchrun's variable: the number of machines
+        return "the same torchrun command on each machine, with " + shlex.join(["--resume", *map(str, overrides)])
     flag = [] if "--resume" in args.command else ["--resume"]
     return shlex.join([*args.command, *flag, *map(str, overrides)])
 
@@ -122,14 +128,13 @@ def run_parser(tool: str, description: str) -> tuple[Parser, argparse._ArgumentG
     return parser, data, network
 
 
-def add_config_file(group, **options) -> None:
+def add_config_file(group) -> None:
     """Adds --config-file. Its completion in a shell lists the configs that residet brings."""
     action = group.add_argument(
         "--config-file",
         default="",
         metavar="FILE",
         help="YAML file, or the name of a config of residet, such as faster_rcnn_wrn34_2 or bccd/resnet18_fpn",
-        **options,
     )
     action.completer = _configs_and_files
 

@@ -5,7 +5,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
+
+from residet.sweep import call
 
 import pytest
 import torch
@@ -68,3 +71,28 @@ def test_ctrl_c_prints_the_command_that_goes_on(shapes, tmp_path):
     assert shlex.split(again)[: len(command)] == command and "--resume SEED" in again
     done = subprocess.run(again, shell=True, capture_output=True, timeout=LIMIT, check=False, **options)
     assert done.returncode == 0 and "resumed at iteration" in done.stdout, done.stderr
+
+
+SAVES_ON_SIGTERM = """
+import pathlib, signal, sys, time
+def save(*_):
+    pathlib.Path("saved").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, save)
+pathlib.Path("ready").touch()
+time.sleep(600)
+"""
+
+
+def test_ctrl_c_lets_the_run_of_a_sweep_save(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt():
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        call([sys.executable, "-c", SAVES_ON_SIGTERM], deadline=None)
+    assert (tmp_path / "saved").exists()
