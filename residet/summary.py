@@ -39,7 +39,7 @@ def summarise(plan: RunPlan, network: str, classes: Sequence[str], images: int, 
 
 
 def _line(name: str, text: str) -> str:
-    return f"{name + ':':11}{text}"
+    return f"{name + ':':12}{text}"
 
 
 def _weights(plan: RunPlan) -> str:
