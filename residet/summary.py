@@ -99,5 +99,5 @@ class Forecast(HookBase):
             seconds = (time.perf_counter() - self._start) / self.measured
             left = self.trainer.max_iter - self.trainer.iter - 1
             minutes = left * seconds / 60
-            text = f"{minutes:.0f} minutes more" if minutes >= 1 else "less than a minute more"
-            log.info("%s", _line("length", f"about {text}, {left} iterations of {seconds:.2g} s, without evaluations"))
+            text = f"about {minutes:.0f} minutes more" if minutes >= 1 else "less than a minute more"
+            log.info("%s", _line("length", f"{text}, {left} iterations of {seconds:.2g} s, without evaluations"))
