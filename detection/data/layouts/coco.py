@@ -31,6 +31,7 @@ _TYPES = {
 class COCOReader(Reader):
     """Reads COCO's layout: annotations/*.json, with the images in one of the folders that `find_images` tries."""
 
+    name = "coco"
     layout = "COCO layout (annotations/*train*.json and *val*.json or *test*.json)"
     suffixes = (".json",)
 

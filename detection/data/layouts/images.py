@@ -6,11 +6,10 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
+from detection.data.layouts.files import IMAGE_SUFFIXES
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 from PIL import Image, UnidentifiedImageError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 # Number of the EXIF tag for the orientation. Images with an orientation of 5 to 8 are stored lying on their side.
 _ORIENTATION = 274
@@ -42,6 +41,7 @@ def image_size(path: Path) -> tuple[int, int]:
 class ImageReader(Reader):
     """Reads a folder of images without annotations, to predict on."""
 
+    name = "images"
     layout = "images alone"
 
     def splits(self, folder: Path) -> dict[str, str]:

@@ -43,25 +43,39 @@ class ReaderOptions:
 
     Attributes:
         first_pixel: DATASETS.VOC_FIRST_PIXEL: number of the first pixel in the XML files of PASCAL VOC, 0 or 1.
+        format: DATASETS.FORMAT: name of the reader that reads folders; "" if their content decides.
+        skip_missing: DATASETS.SKIP_MISSING: leave out images whose file is absent, instead of refusing the data.
     """
 
     first_pixel: int = 1
+    format: str = ""
+    skip_missing: bool = False
 
 
 class Reader(ABC):
     """Reads data of one layout. The name of data is PATH or PATH:PART, such as data/bccd:train.
 
     Attributes:
+        name: the layout's name for `--format`, such as "voc".
         layout: the layout's name, with the files that a folder of this layout has, for messages.
         suffixes: if PATH may be an annotation file, the endings of such files, e.g. ".json".
     """
 
+    name: ClassVar[str]
     layout: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def splits(self, folder: Path) -> dict[str, str]:
-        """Name of a split -> name of its data, PATH or PATH:PART. Empty if the folder has another layout."""
+        """Name of a split -> name of its data, PATH or PATH:PART. Empty if the folder has another layout.
+
+        The splits "train", "val", "test" and "trainval" have roles. Data that nobody has split have one split, "all".
+        The folder is judged by the content of its files: a file that does not belong to the layout is passed over.
+
+        Raises:
+            InputError: the folder has the layout, but more than one reading is possible; the message names the readings
+                and the option that chooses.
+        """
 
     def recognises(self, path: Path, part: str) -> bool:
         """Whether PATH:PART names data of this layout. `part` is "" if the name has no PART."""

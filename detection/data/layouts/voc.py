@@ -8,7 +8,8 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.layouts.defects import FROM_ZERO, LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
-from detection.data.layouts.images import IMAGE_SUFFIXES, image_size
+from detection.data.layouts.files import IMAGE_SUFFIXES
+from detection.data.layouts.images import image_size
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 from detectron2.structures import BoxMode
@@ -17,6 +18,7 @@ from detectron2.structures import BoxMode
 class VOCReader(Reader):
     """Reads PASCAL VOC's layout: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
 
+    name = "voc"
     layout = "VOC layout (Annotations, JPEGImages, ImageSets/Main/train.txt and val.txt or test.txt)"
 
     def splits(self, folder: Path) -> dict[str, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.layouts.defects import LISTED_TWICE, Defects, clean_box
-from detection.data.layouts.images import IMAGE_SUFFIXES, image_size, list_images
+from detection.data.layouts.files import IMAGE_SUFFIXES
+from detection.data.layouts.images import image_size, list_images
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 import numpy as np
@@ -25,6 +26,7 @@ _TOLERANCE = 0.5
 class YOLOReader(Reader):
     """Reads YOLO's layout: a data.yaml, images/…, labels/…"""
 
+    name = "yolo"
     layout = "YOLO's (data.yaml)"
     suffixes = (".yaml", ".yml")
 

@@ -1,0 +1,136 @@
+"""Lists the files of a user's folder, reads text, JSON and XML from them, and takes the role of a split from a name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from backbones.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# Word in the name of a folder, a list or an annotation file -> role of the split.
+_ROLE_WORDS = {
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validate", "validation", "valset", "dev", "minival"),
+    "test": ("test", "testing", "testset"),
+    "trainval": ("trainval",),
+}
+_ROLES = {word: role for role, words in _ROLE_WORDS.items() for word in words}
+
+
+def role_of(name: str) -> str:
+    """The role that a name states: "train", "val", "test" or "trainval"; "" if the name states none.
+
+    Args:
+        name: name of a folder or of a file without its ending, such as "instances_Train", "valid" or "testSet".
+    """
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
+    roles = [_ROLES[word] for word in words if word in _ROLES]
+    return "trainval" if roles[:2] == ["train", "val"] else roles[0] if roles else ""
+
+
+def role_of_path(path: Path) -> str:
+    """The role that a relative path states: of its last part that states one; "" if no part does."""
+    return next((role for part in reversed(path.parts) if (role := role_of(part))), "")
+
+
+def all_files(folder: Path) -> list[Path]:
+    """Paths of the regular files in a folder and in its subfolders, sorted.
+
+    Hidden files and folders, and the copies that macOS puts into ZIP archives (__MACOSX), are left out. Links to folders
+    are followed, but no folder is listed twice.
+
+    Raises:
+        InputError: the folder or a subfolder cannot be listed.
+    """
+
+    def fail(error: OSError):
+        raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); correct its permissions") from error
+
+    files, seen = [], set()
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in files if path.is_file())
+
+
+def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
+    """The files with one of the endings, such as ".xml"; upper and lower case do not matter."""
+    return [path for path in files if path.suffix.lower() in suffixes]
+
+
+def by_stem(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Name of a file without its ending -> the files of that name."""
+    found = defaultdict(list)
+    for path in files:
+        found[path.stem].append(path)
+    return found
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is no text in UTF-8.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; check the path")
+    if not path.is_file():
+        raise InputError(f"{path}: is no regular file; check the path")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path}: is no text in UTF-8 ({e}); save the file as UTF-8") from e
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}); correct its permissions or replace it") from e
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is broken.
+    """
+    try:
+        return json.loads(read_text(path))
+    except InputError:
+        raise
+    except RecursionError as e:
+        raise InputError(f"{path}: broken JSON (nested too deep)") from e
+    except ValueError as e:  # a JSONDecodeError, or a number of too many digits
+        raise InputError(f"{path}: broken JSON ({e})") from e
+
+
+def read_xml(path: Path) -> ET.Element:
+    """The root element of an XML file.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is broken.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        return ET.parse(path).getroot()
+    except (ET.ParseError, ValueError, LookupError, RecursionError) as e:  # an unknown encoding: ValueError, LookupError
+        raise InputError(f"{path}: broken XML ({e})") from e
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}); correct its permissions or replace it") from e
+
+
+def head(path: Path, size: int = 4096) -> str:
+    """The first `size` bytes of a file as text, to see what the file may be; "" if the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size).decode("utf-8-sig", errors="ignore")
+    except OSError:
+        return ""
