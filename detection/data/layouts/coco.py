@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.whole_files import write_json
-from detection.data.layouts.defects import Defects, clean_box
+from detection.data.layouts.coco_folder import coco_splits, find_images, images_in
+from detection.data.layouts.defects import PARENT_CLASS, SAME_NAME, Defects, clean_box
+from detection.data.layouts.files import read_json
+from detection.data.layouts.images import check_absent
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 from detectron2.structures import BoxMode
 
+# More pixels on a side than any image has. Larger numbers in a file are errors that would overflow as floats.
+_LARGEST = 10**6
 # Types that the value of a field may have.
 _TYPES = {
-    "id": (int,),
-    "image_id": (int,),
-    "category_id": (int,),
+    "id": (int, str),
+    "image_id": (int, str),
+    "category_id": (int, str),
     "name": (str,),
     "file_name": (str,),
     "width": (int,),
@@ -29,32 +32,30 @@ _TYPES = {
 
 
 class COCOReader(Reader):
-    """Reads COCO's layout: annotations/*.json, with the images in one of the folders that `find_images` tries."""
+    """Reads COCO's JSON files, with the images in one of the folders that `find_images` tries."""
 
     name = "coco"
-    layout = "COCO layout (annotations/*train*.json and *val*.json or *test*.json)"
+    layout = "COCO's JSON files (`images`, `annotations` and `categories`; the split in the name of file or folder)"
     suffixes = (".json",)
 
     def splits(self, folder: Path) -> dict[str, str]:
-        """Name of a split -> annotation file, such as annotations/instances_train2017.json or annotations/val.json."""
-        splits = {}
-        for path in sorted((folder / "annotations").glob("*.json")):
-            match = re.fullmatch(r"(?:instances_)?(train|trainval|val|test)(?:\d{4})?", path.stem)
-            if match:
-                splits[match.group(1)] = str(path)
-        return splits
+        return {split: str(path) for split, path in coco_splits(folder).items()}
+
+    def recognises(self, path: Path, part: str) -> bool:
+        return path.suffix.lower() in self.suffixes
 
     def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
-        return load_coco(path, Path(part) if part else None, defects)
+        return load_coco(path, Path(part) if part else None, defects, options)
 
 
-def load_coco(path: Path, images: Path | None, defects: Defects) -> Source:
+def load_coco(path: Path, images: Path | None, defects: Defects, options: ReaderOptions | None = None) -> Source:
     """Reads an annotation file.
 
     Args:
         path: the JSON file.
         images: folder of the images; None tries the usual folders (see `find_images`).
         defects: gets the defects that were mended.
+        options: the config's settings for readers.
 
     Returns:
         the data, with the classes in the order of their ids. Annotations have `area`, in pixels, and `difficult`, 0 or
@@ -65,51 +66,88 @@ def load_coco(path: Path, images: Path | None, defects: Defects) -> Source:
         InputError: the file is broken, an annotation names an image or a category that the file lacks, or an image file
             is missing; the message names the entry.
     """
-    content = _read(path)
-    names = {c["id"]: c["name"] for c in _entries(path, content, "categories", ("id", "name"))}
-    if not names:
-        raise InputError(f"{path}: `categories` is empty")
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no object with `images`, `annotations` and `categories`")
+    names = _names(path, content)
     entries = _entries(path, content, "images", ("id", "file_name", "width", "height"))
     if not entries:
         raise InputError(f"{path}: `images` is empty")
-    folder = find_images(path, entries[0]["file_name"]) if images is None else images
-    records = {}
+    records: dict[int | str, dict] = {}
     for entry in entries:
-        if entry["width"] < 1 or entry["height"] < 1:
+        if not (1 <= entry["width"] <= _LARGEST and 1 <= entry["height"] <= _LARGEST):
             raise InputError(f"{path}: image id {entry['id']} is {entry['width']}x{entry['height']} pixels")
         if entry["id"] in records:
             raise InputError(f"{path}: image id {entry['id']} is given twice")
-        file = folder / entry["file_name"]
-        if not file.is_file():
-            raise InputError(f"{file}: missing, but named in {path}; name the images' folder as {path.name}:DIR")
         records[entry["id"]] = {
-            "file_name": str(file),
+            "file_name": entry["file_name"],
             "image_id": entry["id"],
             "width": entry["width"],
             "height": entry["height"],
         }
-    ids = {names[i]: i for i in sorted(names)}
-    source = Source(list(records.values()), list(ids), category_ids=ids)
-    if "annotations" not in content:
-        return source
-    for record in records.values():
-        record["annotations"] = []
-    for entry in _entries(path, content, "annotations", ("image_id", "category_id", "bbox")):
-        _add_annotation(path, entry, records, names, defects)
-    return source
+    annotated = "annotations" in content
+    annotations = _entries(path, content, "annotations", ("image_id", "category_id", "bbox")) if annotated else []
+    if annotated:
+        for record in records.values():
+            record["annotations"] = []
+    for annotation in annotations:
+        _add_annotation(path, annotation, records, names, defects)
+    parents = _parents(content["categories"]) - {a["category_id"] for a in annotations} if annotated else set()
+    ids: dict[str, int | str] = {}
+    for i, name in names.items():
+        if i in parents:
+            defects.note(PARENT_CLASS, f"{name}, id {i} in {path.name}")
+        elif ids.setdefault(name, i) != i:
+            defects.note(SAME_NAME, f"{name}, ids {ids[name]} and {i} in {path.name}")
+    left_out = tuple(names[i] for i in parents)
+    kept = _with_images(path, images, list(records.values()), defects, options or ReaderOptions())
+    return Source(kept, list(ids), category_ids=ids, left_out=left_out)
 
 
-def _read(path: Path) -> dict:
-    """The content of an annotation file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as e:
-        raise InputError(f"{path}: no such annotation file; check the path") from e
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: broken JSON ({e})") from e
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no object with `images`, `annotations` and `categories`")
-    return content
+def _names(path: Path, content: dict) -> dict[int | str, str]:
+    """Id of a category -> its name, in the order of the ids."""
+    categories = _entries(path, content, "categories", ("id", "name"))
+    if not categories:
+        raise InputError(f"{path}: `categories` is empty")
+    names: dict[int | str, str] = {}
+    for category in categories:
+        if category["id"] in names:
+            raise InputError(
+                f"{path}: category id {category['id']} is given twice, for {names[category['id']]!r} and "
+                f"{category['name']!r}; give each category an id of its own"
+            )
+        names[category["id"]] = category["name"]
+    return {i: names[i] for i in sorted(names, key=lambda i: (isinstance(i, str), i))}
+
+
+def _parents(categories: list[dict]) -> set[int | str]:
+    """Ids of the categories that are the `supercategory` of other categories, such as Roboflow's category 0."""
+    return {
+        parent["id"]
+        for parent in categories
+        for c in categories
+        if c["id"] != parent["id"] and c.get("supercategory") == parent["name"]
+    }
+
+
+def _with_images(
+    path: Path, folder: Path | None, records: list[dict], defects: Defects, options: ReaderOptions
+) -> list[dict]:
+    """The dataset dicts with the paths of their images in the place of the names; without the absent images.
+
+    Args:
+        path: the annotation file.
+        folder: folder of the images; None searches for the images.
+        records: the dataset dicts; changed in place.
+        defects: gets the absent images.
+        options: the config's settings for readers.
+    """
+    names = [record["file_name"] for record in records]
+    found = find_images(path, names) if folder is None else images_in(folder, path, names)
+    check_absent([name for name in names if found[name] is None], len(names), path, defects, options)
+    for record in records:
+        record["file_name"] = str(found[record["file_name"]])
+    return [record for record, name in zip(records, names, strict=True) if found[name] is not None]
 
 
 def _entries(path: Path, content: dict, key: str, fields: tuple[str, ...]) -> list[dict]:
@@ -164,31 +202,11 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
             "bbox_mode": BoxMode.XYXY_ABS,
             "category": names[entry["category_id"]],
             "iscrowd": int(entry.get("iscrowd") in (1, True)),
-            "area": float(area) if isinstance(area, int | float) else (box[2] - box[0]) * (box[3] - box[1]),
+            "area": float(area)
+            if isinstance(area, int | float) and abs(area) < _LARGEST**2
+            else (box[2] - box[0]) * (box[3] - box[1]),
             "difficult": int(entry.get("difficult", entry.get("ignore")) in (1, True)),
         }
-    )
-
-
-def find_images(path: Path, first: str) -> Path:
-    """The folder that holds the images of an annotation file: the first usual folder that has the file's first image.
-
-    Args:
-        path: the annotation file.
-        first: file name of the first image.
-
-    Raises:
-        InputError: no usual folder has the image; the message lists the folders.
-    """
-    split = path.stem.removeprefix("instances_")
-    up = path.parent.parent
-    candidates = (path.parent, up / split, up / "images" / split, up / "images", path.parent / "images", up)
-    for folder in candidates:
-        if (folder / first).is_file():
-            return folder
-    raise InputError(
-        f"{path}: found the file's first image {first} in none of {', '.join(map(str, candidates))}; "
-        f"name the folder of the images as {path.name}:DIR"
     )
 
 

@@ -9,6 +9,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+ABSENT = "images whose file is absent, left out"
+NO_XML = "images without an XML file, left out"
+NO_IMAGE = "label files without an image, left out"
+OTHER_XML = "XML files that are no annotations of an image, passed over"
+NO_ROLE = "annotation files that belong to no split, left out"
+SAME_NAME = "classes of the same name under several ids, joined"
+PARENT_CLASS = "parent classes without a box, left out"
 MISSING_DIFFICULT = "objects without `difficult`, taken as not difficult"
 LISTED_TWICE = "images listed more than once, taken once"
 OTHER_CASE = "objects whose class is written in another case, taken as the same"

@@ -6,8 +6,8 @@ import json
 import os
 import re
 import xml.etree.ElementTree as ET
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -42,26 +42,31 @@ def role_of_path(path: Path) -> str:
 def all_files(folder: Path) -> list[Path]:
     """Paths of the regular files in a folder and in its subfolders, sorted.
 
-    Hidden files and folders, and the copies that macOS puts into ZIP archives (__MACOSX), are left out. Links to folders
-    are followed, but no folder is listed twice.
+    Hidden files and folders, and the copies that macOS puts into ZIP archives (__MACOSX), are left out. Links to
+    folders are followed, but no folder is listed twice.
 
     Raises:
         InputError: the folder or a subfolder cannot be listed.
     """
-
-    def fail(error: OSError):
-        raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); correct its permissions") from error
-
-    files, seen = [], set()
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in files if path.is_file())
+    files: list[str] = []
+    to_list, seen = [str(folder)], set()
+    while to_list:
+        parent = to_list.pop()
+        try:
+            if (real := os.path.realpath(parent)) in seen:
+                continue
+            seen.add(real)
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                        continue
+                    if entry.is_dir():
+                        to_list.append(entry.path)
+                    elif entry.is_file():
+                        files.append(entry.path)
+        except OSError as e:
+            raise InputError(f"{parent}: cannot be listed ({e.strerror}); correct its permissions") from e
+    return [Path(file) for file in sorted(files)]
 
 
 def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
@@ -69,12 +74,39 @@ def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
     return [path for path in files if path.suffix.lower() in suffixes]
 
 
+def stem(name: str) -> str:
+    """A file's name without the ending of an image or an XML file. Other endings stay: "a.b" may be a whole name."""
+    base, dot, ending = name.rpartition(".")
+    return base if f"{dot}{ending}".lower() in (*IMAGE_SUFFIXES, ".xml", ".txt", ".json") else name
+
+
 def by_stem(files: Iterable[Path]) -> dict[str, list[Path]]:
     """Name of a file without its ending -> the files of that name."""
     found = defaultdict(list)
     for path in files:
-        found[path.stem].append(path)
+        found[stem(path.name)].append(path)
     return found
+
+
+def nearest(path: Path, candidates: Sequence[Path]) -> list[Path]:
+    """Of files of one name, those whose folders resemble most the folder of another file.
+
+    A folder resembles another if both state the same role, then by the number of names that their paths share. Of files
+    that are as near, those in a folder for images, such as JPEGImages, come before those in SegmentationClass.
+
+    Args:
+        path: the other file, such as an XML file.
+        candidates: the files, such as images of the XML file's name.
+    """
+    parts = Counter(path.parent.parts)
+
+    def nearness(candidate: Path) -> tuple:
+        folder = candidate.parent
+        same_role = role_of_path(folder) == role_of_path(path.parent)
+        return same_role, (parts & Counter(folder.parts)).total(), bool(re.search("image|img", folder.name.lower()))
+
+    best = max(map(nearness, candidates), default=None)
+    return [candidate for candidate in candidates if nearness(candidate) == best]
 
 
 def read_text(path: Path) -> str:
@@ -121,7 +153,7 @@ def read_xml(path: Path) -> ET.Element:
         raise InputError(f"{path}: no such file; check the path")
     try:
         return ET.parse(path).getroot()
-    except (ET.ParseError, ValueError, LookupError, RecursionError) as e:  # an unknown encoding: ValueError, LookupError
+    except (ET.ParseError, ValueError, LookupError, RecursionError) as e:  # the second and third: an unknown encoding
         raise InputError(f"{path}: broken XML ({e})") from e
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror}); correct its permissions or replace it") from e

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.layouts.defects import Defects
-from detection.data.layouts.files import IMAGE_SUFFIXES
+from detection.data.layouts.defects import ABSENT, Defects
+from detection.data.layouts.files import IMAGE_SUFFIXES, all_files, with_suffix
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 from PIL import Image, UnidentifiedImageError
@@ -17,7 +18,7 @@ _ORIENTATION = 274
 
 def list_images(folder: Path) -> list[Path]:
     """Paths of the image files in a folder and in its subfolders, sorted."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    return with_suffix(all_files(folder), *IMAGE_SUFFIXES)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -36,6 +37,33 @@ def image_size(path: Path) -> tuple[int, int]:
             return (height, width) if exif.get(_ORIENTATION) in (5, 6, 7, 8) else (width, height)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
         raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
+
+
+def check_absent(
+    absent: Sequence[object], count: int, source: object, defects: Defects, options: ReaderOptions
+) -> None:
+    """Refuses data with absent images, or counts these images if the user has asked to leave them out.
+
+    Args:
+        absent: paths or names of the images whose file is absent.
+        count: number of images of the data, absent ones included.
+        source: annotation file, list or folder that names the images, for messages.
+        defects: gets the absent images.
+        options: the config's settings for readers.
+
+    Raises:
+        InputError: images are absent, and `options.skip_missing` is not set, or no image is left.
+    """
+    if not absent:
+        return
+    if not options.skip_missing or len(absent) == count:
+        leave_out = "" if len(absent) == count else ", or leave them out with --skip-missing"
+        raise InputError(
+            f"{source}: {len(absent)} of {count} images are absent, first: {absent[0]}; put them there, take them out "
+            f"of the annotations{leave_out}"
+        )
+    for name in absent:
+        defects.note(ABSENT, str(name))
 
 
 class ImageReader(Reader):

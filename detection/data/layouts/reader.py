@@ -24,12 +24,16 @@ class Source:
         declared: whether the data list their classes. If not, `classes` are the classes of the boxes, and a class
             without a box in these data is absent.
         category_ids: name of a class -> its id in COCO's JSON; None for other layouts.
+        layout: name of the reader.
+        left_out: names of declared classes that are not among `classes`, since they have no box and only group others.
     """
 
     records: list[dict]
     classes: list[str]
     declared: bool = True
-    category_ids: dict[str, int] | None = None
+    category_ids: dict[str, int | str] | None = None
+    left_out: tuple[str, ...] = ()
+    layout: str = ""
 
     @property
     def annotated(self) -> bool:

@@ -1,7 +1,7 @@
 """Reads data by name. The name of data says where the data are, and which split to read.
 
-DIR:SPLIT            a folder of VOC, COCO or YOLO layout, e.g. data/bccd:train
-DIR                  a folder of images without annotations, to predict on
+DIR:SPLIT            a folder that a reader reads, e.g. data/bccd:train
+DIR                  such a folder without splits; or a folder of images without annotations, to predict on
 FILE.json            an annotation file of COCO, with the images in one of the usual folders (see `coco.find_images`)
 FILE.json:IMAGE_DIR  an annotation file of COCO, with the images in IMAGE_DIR
 FILE.yaml:SPLIT      a data.yaml of YOLO
@@ -19,67 +19,126 @@ from detection.data.layouts.coco import COCOReader
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.images import ImageReader, list_images
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.unread import unread_annotations
 from detection.data.layouts.voc import VOCReader
 from detection.data.layouts.yolo import YOLOReader
 
 from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 
-# In the order in which layouts are tried: the first reader that finds splits in a folder reads the folder.
+# A folder is read by the one reader that finds splits in the folder; a file by the first reader that recognises it.
 READERS: tuple[Reader, ...] = (VOCReader(), COCOReader(), YOLOReader(), ImageReader())
 # Names of the splits that serve each role. The first name that a folder has is taken.
-_ROLES = {"train": ("train", "trainval"), "test": ("test", "val"), "val": ("val", "test")}
+_ROLES = {"train": ("train", "trainval", "all"), "test": ("test", "val", "all"), "val": ("val", "test", "all")}
 
 
-def find_split(path: str, role: str, option: str) -> str:
+def find_split(path: str, role: str, option: str, layout: str = "") -> str:
     """The name of the data that a user's option means.
 
     Args:
         path: the value of the option: a folder, whose split is chosen by `role`, or a name of data (see the module).
         role: the use of the data: "train", "val" or "test".
         option: the option, for messages, such as "--val".
+        layout: name of the reader that reads the folder; "" if the folder's content decides.
 
     Returns:
         the name of the split, if `path` is a folder with splits. `path`, if `path` is no folder, or if `path` is a
         folder of images without annotations and `role` is not "train".
 
     Raises:
-        InputError: `path` is a folder without a split for the role.
+        InputError: `path` is a folder without a split for the role, or more than one reading of the folder is possible.
     """
     folder = Path(path)
     if not folder.is_dir():
         return path
-    splits = splits_of(folder)
+    splits = splits_of(folder, layout)
     for name in _ROLES[role]:
         if name in splits:
             return splits[name]
-    if role != "train" and not splits and list_images(folder):
-        return path
     if splits:
         raise InputError(
             f"{option}: {path} has no split {_ROLES[role][0]}, only {', '.join(splits)}; name a split as {path}:SPLIT"
         )
-    layouts = [reader.layout for reader in READERS if not isinstance(reader, ImageReader)]
-    raise InputError(f"{option}: {path} holds neither {' nor '.join(layouts)}")
+    if role != "train" and list_images(folder):
+        return path
+    raise InputError(f"{option}: {path} holds no annotations that can be read. {_expected()}")
 
 
-def data_splits(root: str) -> tuple[str, str]:
+def data_splits(root: str, layout: str = "") -> tuple[str, str]:
     """Names of the training data and the test data in a folder.
 
     The training data are the split `train`, or `trainval` if the folder has no `train`. The test data are the split
     `test`, or `val` if the folder has no `test`.
+
+    Args:
+        root: the folder.
+        layout: name of the reader that reads the folder; "" if the folder's content decides.
 
     Raises:
         InputError: the folder is missing, or has no layout that a reader knows, or lacks such a split.
     """
     if not Path(root).is_dir():
         raise InputError(f"--data: {root} is no folder; check the path")
-    train, test = (find_split(root, role, "--data") for role in ("train", "test"))
+    train, test = (find_split(root, role, "--data", layout) for role in ("train", "test"))
+    if train == test:
+        raise InputError(
+            f"--data: {root} does not say which images are for training and which for the test; name these as --train "
+            "DIR_OR_FILE and --val DIR_OR_FILE"
+        )
     return train, test
 
 
-def splits_of(folder: Path) -> dict[str, str]:
-    """Name of a split -> name of its data (see the module). Empty if no reader finds splits in the folder."""
-    return next((splits for reader in READERS if (splits := reader.splits(folder))), {})
+def splits_of(folder: Path, layout: str = "") -> dict[str, str]:
+    """Name of a split -> name of its data (see the module). Empty for a folder without annotations.
+
+    Args:
+        folder: the folder.
+        layout: name of the reader that reads the folder, such as "voc"; "" if the folder's content decides.
+
+    Raises:
+        InputError: more than one reading of the folder is possible, or a file looks like annotations but no reader reads
+            the file, or there is no reader `layout`.
+    """
+    readings: dict[str, dict[str, str] | InputError] = {}
+    for reader in _readers(layout):
+        try:
+            splits: dict[str, str] | InputError = reader.splits(folder)
+        except InputError as e:
+            splits = e
+        if splits:
+            readings[reader.name] = splits
+    if len(readings) > 1:
+        ways = " or ".join(f"--format {name} ({_first(reading)})" for name, reading in readings.items())
+        raise InputError(f"{folder}: can be read in {len(readings)} ways; choose with {ways}")
+    for reading in readings.values():
+        if isinstance(reading, InputError):
+            raise reading
+        return reading
+    file = None if layout == ImageReader.name else unread_annotations(folder)
+    if file:
+        raise InputError(
+            f"{file}: looks like annotations, but {f'--format {layout}' if layout else 'no reader'} does not read the "
+            f"file. {_expected()} If the images of {folder} are to be taken without annotations: --format images"
+        )
+    return {}
+
+
+def _first(reading: dict[str, str] | InputError) -> str:
+    """What a reading takes, in short: the names of its splits, or why it fails."""
+    return str(reading) if isinstance(reading, InputError) else ", ".join(reading)
+
+
+def _expected() -> str:
+    """What a folder may hold."""
+    layouts = [f"{reader.name}: {reader.layout}" for reader in READERS if not isinstance(reader, ImageReader)]
+    return f"Data can be {'; '.join(layouts)}."
+
+
+def _readers(layout: str) -> tuple[Reader, ...]:
+    """All readers, or the one whose name is `layout`."""
+    readers = tuple(reader for reader in READERS if layout in ("", reader.name))
+    if not readers:
+        raise InputError(f"--format: {layout!r} is none of {', '.join(reader.name for reader in READERS)}")
+    return readers
 
 
 def read_source(name: str, defects: Defects, options: ReaderOptions) -> Source:
@@ -100,16 +159,20 @@ def read_source(name: str, defects: Defects, options: ReaderOptions) -> Source:
             "or name data of your own with --data DIR"
         )
     root = Path(path)
-    splits = splits_of(root) if root.is_dir() else {}
-    if part in splits and splits[part] != name:
+    splits = splits_of(root, options.format) if root.is_dir() else {}
+    part = part or ("all" if "all" in splits else "")
+    if part in splits and splits[part] not in (name, f"{name}:all"):
         return read_source(splits[part], defects, options)
     names_one = part or not splits  # a folder with splits needs the name of a split
-    reader = next((reader for reader in READERS if names_one and reader.recognises(root, part)), None)
+    # --format chooses how folders are read; a file says by its content what it is.
+    readers = _readers(options.format) if root.is_dir() else READERS
+    reader = next((reader for reader in readers if names_one and reader.recognises(root, part)), None)
     source = reader and reader.read(root, part, defects, options)
     if source and source.records:
+        source.layout = reader.name
         return source
     if not root.is_dir():
-        raise InputError(f"{name}: no such data set, folder or .json file; check the name")
+        raise InputError(f"{name}: no such data set, folder or annotation file; check the name")
     raise InputError(f"{name}: name the split as {path}:SPLIT; the splits are {', '.join(splits) or 'none'}")
 
 

@@ -1,4 +1,4 @@
-"""Reads data in PASCAL VOC's layout: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
+"""Reads PASCAL VOC's XML files, one for each image, with or without the lists of splits in ImageSets/Main."""
 
 from __future__ import annotations
 
@@ -7,51 +7,52 @@ from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.layouts.defects import FROM_ZERO, LISTED_TWICE, MISSING_DIFFICULT, NO_AREA, Defects, clean_box
-from detection.data.layouts.files import IMAGE_SUFFIXES
-from detection.data.layouts.images import image_size
+from detection.data.layouts.defects import (
+    FROM_ZERO,
+    LISTED_TWICE,
+    MISSING_DIFFICULT,
+    NO_AREA,
+    NO_ROLE,
+    NO_XML,
+    OTHER_XML,
+    Defects,
+    clean_box,
+)
+from detection.data.layouts.files import nearest, read_xml, stem
+from detection.data.layouts.images import check_absent, image_size
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.voc_folder import VOCFolder
 
 from detectron2.structures import BoxMode
 
 
 class VOCReader(Reader):
-    """Reads PASCAL VOC's layout: Annotations/*.xml, JPEGImages/*, ImageSets/Main/SPLIT.txt."""
+    """Reads PASCAL VOC's XML files: with ImageSets/Main/SPLIT.txt, in a folder for each split, or all together."""
 
     name = "voc"
-    layout = "VOC layout (Annotations, JPEGImages, ImageSets/Main/train.txt and val.txt or test.txt)"
+    layout = "PASCAL VOC's XML files (an <annotation> for each image; splits from lists or from folders, if any)"
 
     def splits(self, folder: Path) -> dict[str, str]:
-        return {split: f"{folder}:{split}" for split in voc_splits(folder)} if is_voc(folder) else {}
+        return {split: f"{folder}:{name}" for split, name in VOCFolder(folder).splits().items()}
 
     def recognises(self, path: Path, part: str) -> bool:
-        return bool(part) and is_voc(path)
+        return bool(part) and path.is_dir() and bool(VOCFolder(path).xmls)
 
     def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
-        return load_voc(path, part, defects, options.first_pixel)
+        return load_voc(path, part, defects, options)
 
 
-def is_voc(root: Path) -> bool:
-    """Whether a folder has VOC's layout, that is, the subfolders Annotations and JPEGImages."""
-    return (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir()
-
-
-def voc_splits(root: Path) -> list[str]:
-    """Names of the splits in ImageSets/Main, sorted, without VOC's lists for a single class, such as cat_train."""
-    names = sorted(p.stem for p in (root / "ImageSets" / "Main").glob("*.txt"))
-    return [n for n in names if n.rsplit("_", 1)[-1] == n]
-
-
-def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> Source:
-    """Reads one split of a folder in VOC's layout.
+def load_voc(root: Path, split: str, defects: Defects, options: ReaderOptions | None = None) -> Source:
+    """Reads one split of a folder with PASCAL VOC's XML files.
 
     Args:
         root: the folder.
-        split: name of a list in ImageSets/Main, such as "train".
+        split: name of a list of images, such as "train" for ImageSets/Main/train.txt; or the role of a folder of XML
+            files; or "all" for all XML files.
         defects: gets the defects that were mended.
-        first_pixel: 1 if the corners in the XML files are the first and last pixel inside the box, counted from 1, as
-            in VOC's own files. 0 if the corners are continuous coordinates, from 0 to the image's width, as in the
-            files of many tools.
+        options: the config's settings for readers. A `first_pixel` of 1 says that the corners in the XML files are the
+            first and last pixel inside the box, counted from 1, as in VOC's own files; 0 that the corners are
+            continuous coordinates, from 0 to the image's width, as in the files of many tools.
 
     Returns:
         the data, with the classes of the boxes in alphabetical order. Boxes are in continuous coordinates: with a
@@ -62,26 +63,88 @@ def load_voc(root: Path, split: str, defects: Defects, first_pixel: int = 1) -> 
     Raises:
         InputError: a file is missing or broken; the message names the file.
     """
-    listing = root / "ImageSets" / "Main" / f"{split}.txt"
-    if not listing.is_file():
-        raise InputError(f"{listing}: no such split; {root} has {', '.join(voc_splits(root)) or 'none'}")
-    try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as e:
-        raise InputError(f"{listing}: is no text in UTF-8 ({e}); save the file as UTF-8") from e
-    ids = [line.split()[0] for line in lines if line.strip()]
-    if not ids:
-        raise InputError(f"{listing}: lists no image")
-    for image_id, times in Counter(ids).items():
-        if times > 1:
-            defects.note(LISTED_TWICE, f"{listing.name}, {image_id}")
-    ids = list(dict.fromkeys(ids))
-    if split.startswith("test") and not any((root / "Annotations" / f"{image_id}.xml").is_file() for image_id in ids):
-        paths = {image_id: _image_path(root, image_id) for image_id in ids}
-        return Source([_record(image_id, path, *image_size(path)) for image_id, path in paths.items()], [])
-    records = [_read_record(root, image_id, defects, first_pixel) for image_id in ids]
+    options = options or ReaderOptions()
+    folder = VOCFolder(root)
+    if split in folder.lists:
+        listing = folder.lists[split]
+        names = _listed(folder, listing, defects)
+        xmls = {name: folder.xml_of(name, listing) for name in names}
+        if split.startswith("test") and not any(xmls.values()):
+            paths = {name: folder.image_of(name, listing) for name in names}
+            check_absent([n for n in names if not paths[n]], len(names), listing, defects, options)
+            return Source([_record(n, path, *image_size(path)) for n, path in paths.items() if path], [])
+        for name, xml in xmls.items():
+            if xml is None:
+                raise InputError(
+                    f"{Path(name).name}.xml: missing, but listed in {listing}; add the file below {root}, or take "
+                    f"{name} off the list"
+                )
+    else:
+        chosen = folder.of_role(split)
+        if not chosen:
+            raise InputError(f"{root}: no such split: {split}; the folder has {', '.join(folder.splits()) or 'none'}")
+        short = [stem(xml.name) for xml in chosen]
+        unique = len(set(short)) == len(short)
+        xmls = {
+            name if unique else stem(str(xml.relative_to(root))): xml for name, xml in zip(short, chosen, strict=True)
+        }
+        _note_left_out(folder, split, defects)
+    trees = {name: read_xml(xml) for name, xml in xmls.items()}
+    for name in [name for name, tree in trees.items() if tree.tag != "annotation"]:
+        defects.note(OTHER_XML, str(xmls[name]))
+        del trees[name]
+    images = {name: _image(folder, name, xmls[name], tree) for name, tree in trees.items()}
+    absent = [xmls[name].with_suffix("").name for name in trees if not images[name]]
+    check_absent([f"the image {name} of {name}.xml" for name in absent], len(trees), root, defects, options)
+    records = [
+        _read_record(name, images[name], tree, xmls[name], defects, options.first_pixel)
+        for name, tree in trees.items()
+        if images[name]
+    ]
     classes = sorted({a["category"] for r in records for a in r["annotations"]})
     return Source(records, classes, declared=False)
+
+
+def _listed(folder: VOCFolder, listing: Path, defects: Defects) -> list[str]:
+    """The names of the images on a list, each once."""
+    names = folder.names_on(listing)
+    if not names:
+        raise InputError(f"{listing}: lists no image")
+    for name, times in Counter(names).items():
+        if times > 1:
+            defects.note(LISTED_TWICE, f"{listing.name}, {name}")
+    return list(dict.fromkeys(names))
+
+
+def _note_left_out(folder: VOCFolder, split: str, defects: Defects) -> None:
+    """Counts what is left out of data without lists: images without an XML file, and XML files of no split."""
+    chosen = folder.of_role(split)
+    parents = {xml.parent for xml in chosen}
+    for image in folder.images:
+        if image.parent in parents and not folder.xml_of(stem(image.name), image):
+            defects.note(NO_XML, str(image))
+    if split != "all":
+        for xml in folder.of_role(""):
+            defects.note(NO_ROLE, str(xml))
+
+
+def _image(folder: VOCFolder, name: str, xml: Path, tree: ET.Element) -> Path | None:
+    """The image of an XML file: the image of the same name, or else the image that <filename> names; None if absent.
+
+    Raises:
+        InputError: several images have the name, and nothing says which image is meant.
+    """
+    filename = Path((tree.findtext("filename") or "").strip().replace("\\", "/")).name
+    for candidates in (folder.images_named(stem(xml.name)), folder.images_named(stem(filename))):
+        near = nearest(xml, candidates)
+        near = [image for image in near if image.name == filename] if len(near) > 1 else near
+        if len(near) == 1:
+            return near[0]
+        if candidates:
+            raise InputError(
+                f"{xml}: two images may be meant, {candidates[0]} and {candidates[1]}; move one of them elsewhere"
+            )
+    return None
 
 
 def _record(image_id: str, image: Path, width: int, height: int) -> dict:
@@ -89,16 +152,17 @@ def _record(image_id: str, image: Path, width: int, height: int) -> dict:
     return {"file_name": str(image), "image_id": image_id, "width": width, "height": height}
 
 
-def _read_record(root: Path, image_id: str, defects: Defects, first_pixel: int) -> dict:
-    """The dataset dict of an image, from its XML file. The arguments are those of `load_voc`."""
-    path = root / "Annotations" / f"{image_id}.xml"
-    try:
-        tree = ET.parse(path).getroot()
-    except FileNotFoundError as e:
-        raise InputError(f"{path}: missing, but listed in ImageSets; add it or take {image_id} off the list") from e
-    except (ET.ParseError, ValueError, LookupError) as e:  # an unknown encoding raises the last two
-        raise InputError(f"{path}: broken XML ({e})") from e
-    image = _image_path(root, image_id)
+def _read_record(image_id: str, image: Path, tree: ET.Element, path: Path, defects: Defects, first_pixel: int) -> dict:
+    """The dataset dict of an image.
+
+    Args:
+        image_id: id of the image.
+        image: path of the image.
+        tree: the root of the image's XML file.
+        path: path of the XML file, for messages and the report.
+        defects: gets the defects of the boxes.
+        first_pixel: see `load_voc`.
+    """
     width, height = _size(tree, image)
     annotations = []
     for obj in tree.findall("object"):
@@ -140,15 +204,6 @@ def _box(
     if x0 < x1 and y0 < y1:
         x0, y0 = x0 - first_pixel, y0 - first_pixel
     return clean_box([x0, y0, x1, y1], width, height, defects, path.name)
-
-
-def _image_path(root: Path, image_id: str) -> Path:
-    """Path of an image in JPEGImages, whatever its ending."""
-    for suffix in (*IMAGE_SUFFIXES, *(s.upper() for s in IMAGE_SUFFIXES)):
-        path = root / "JPEGImages" / f"{image_id}{suffix}"
-        if path.is_file():
-            return path
-    raise InputError(f"{root / 'JPEGImages' / image_id}: no image of that name for its annotation")
 
 
 def _size(tree: ET.Element, image: Path) -> tuple[int, int]:

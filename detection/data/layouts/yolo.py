@@ -1,4 +1,4 @@
-"""Reads data in YOLO's layout: a data.yaml, images/…, and a text file in labels/… for each image.
+"""Reads YOLO's label files: a text file for each image, with or without a data.yaml that says the splits and classes.
 
 A line of a label file is one object: `class x_centre y_centre width height`, or `class x y x y …` for a polygon.
 `class` is the index of the class. The other numbers are fractions of the image's width and height, from 0 to 1. An
@@ -10,13 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.errors import InputError
+from detection.data.layouts.darknet import DarknetFolder
 from detection.data.layouts.defects import LISTED_TWICE, Defects, clean_box
-from detection.data.layouts.files import IMAGE_SUFFIXES
-from detection.data.layouts.images import image_size, list_images
+from detection.data.layouts.files import read_text
+from detection.data.layouts.images import check_absent, image_size, list_images
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.yolo_labels import Labels
+from detection.data.layouts.yolo_yaml import DataYAML, find_yaml
 
 import numpy as np
-import yaml
 from detectron2.structures import BoxMode
 
 # Rounding leaves corners a little below 0 or above 1. Corners that are further outside than this must be pixels.
@@ -24,139 +26,100 @@ _TOLERANCE = 0.5
 
 
 class YOLOReader(Reader):
-    """Reads YOLO's layout: a data.yaml, images/…, labels/…"""
+    """Reads YOLO's label files, described by a data.yaml or by darknet's obj.names, obj.data and classes.txt."""
 
     name = "yolo"
-    layout = "YOLO's (data.yaml)"
+    layout = "YOLO's label files (a data.yaml, or a list of classes such as classes.txt or obj.names)"
     suffixes = (".yaml", ".yml")
 
     def splits(self, folder: Path) -> dict[str, str]:
-        file = find_yolo(folder)
-        return {split: f"{file}:{split}" for split in yolo_splits(file)} if file else {}
+        data = find_yaml(folder)
+        if data:
+            return {split: f"{data.file}:{split}" for split in data.splits()}
+        return {split: f"{folder}:{split}" for split in DarknetFolder(folder).splits()}
+
+    def recognises(self, path: Path, part: str) -> bool:
+        if path.is_dir():
+            return bool(part) and part in DarknetFolder(path).splits()
+        return path.suffix.lower() in self.suffixes
 
     def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
-        return load_yolo(path, part, defects)
+        return load_yolo(path, part, defects, options)
 
 
-def find_yolo(root: Path) -> Path | None:
-    """The first YAML file of a folder, in order of file names, that has the key `names`; None without such a file."""
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        if "names" in _read_yaml(path):
-            return path
-    return None
-
-
-def yolo_splits(file: Path) -> list[str]:
-    """Names of the splits in a data.yaml, out of train, val and test."""
-    return [split for split in ("train", "val", "test") if _read_yaml(file).get(split)]
-
-
-def load_yolo(file: Path, split: str, defects: Defects) -> Source:
-    """Reads one split of a data.yaml.
+def load_yolo(path: Path, split: str, defects: Defects, options: ReaderOptions | None = None) -> Source:
+    """Reads one split.
 
     Args:
-        file: the data.yaml. `names` has the names of the classes. Each split has a folder of images, a .txt file that
-            lists images, or a list of such folders and files. These paths start from the folder `path`, or from
-            the folder of the data.yaml if the file has no `path` or that folder does not exist.
-        split: "train", "val" or "test".
+        path: a data.yaml (see yolo_yaml.py), or a folder without such a file (see darknet.py).
+        split: name of the split, such as "train".
         defects: gets the defects that were mended.
+        options: the config's settings for readers.
 
     Returns:
-        the data, with the classes in the order of `names`.
+        the data, with the classes in the order of their indices. If no image of a test split has a label file, the
+        dataset dicts have no annotations.
 
     Raises:
-        InputError: a file is missing or broken; the message names the file, and the line of a label file.
+        InputError: a file is missing or broken, or no image has a label file; the message names the file, and the line
+            of a label file.
     """
-    content = _read_yaml(file)
-    names = content.get("names")
-    if isinstance(names, dict):
-        by_number = {int(k): v for k, v in names.items() if str(k).isdecimal()}
-        names = [by_number[i] for i in range(len(names))] if sorted(by_number) == [*range(len(names))] else None
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise InputError(f"{file}: `names` must list the classes, or number them from 0 on")
-    if split not in yolo_splits(file):
-        raise InputError(f"{file}: has no split {split!r}; its splits are {', '.join(yolo_splits(file)) or 'none'}")
-    root = (file.parent / str(content.get("path") or "")).resolve()
-    if not root.is_dir():  # `path` is often a folder of the machine on which the data.yaml was written
-        root = file.parent.resolve()
-    sources = content[split] if isinstance(content[split], list) else [content[split]]
-    images = [image for source in sources for image in _images(root, str(source), file)]
-    if not images:
-        raise InputError(f"{file}: {split}: there is no image in {', '.join(map(str, sources))}; correct the path")
+    data = DarknetFolder(path) if path.is_dir() else DataYAML(path)
+    images = data.images(split)
     if len(set(images)) < len(images):
-        defects.note(LISTED_TWICE, file.name)
-    return Source([_read_record(image, names, defects) for image in dict.fromkeys(images)], list(names))
+        defects.note(LISTED_TWICE, path.name)
+    options = options or ReaderOptions()
+    images = list(dict.fromkeys(images))
+    absent = {image for image in images if not image.is_file()}
+    check_absent(sorted(absent), len(images), path, defects, options)
+    images = [image for image in images if image not in absent]
+    labels = Labels(images, data.root)
+    if not labels.found:
+        if split == "test":
+            return Source([_record(image) for image in images], data.classes())
+        raise InputError(
+            f"{path}: {split}: none of its {len(images)} images has a label file; for {images[0]}, these were sought: "
+            f"{', '.join(map(str, labels.sought(images[0])))}"
+        )
+    if not data.is_list(split):
+        alone = labels.without_image(list_images(data.root))
+        check_absent([f"the image of {label}" for label in alone], len(images) + len(alone), path, defects, options)
+    records, classes = [], {}
+    for image in images:
+        label = labels.of(image)
+        names = data.classes(label)
+        classes |= dict.fromkeys(names)
+        records.append(_record(image) | {"annotations": []})
+        if label.is_file():
+            records[-1]["annotations"] = _annotations(label, records[-1], names, defects)
+    return Source(records, list(classes))
 
 
-def _read_yaml(path: Path) -> dict:
-    """The content of a YAML file; {} if the content is no mapping."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as e:
-        raise InputError(f"{path}: no such file; check the path") from e
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise InputError(f"{path}: broken YAML ({' '.join(str(e).split())})") from e
-    return content if isinstance(content, dict) else {}
+def _record(image: Path) -> dict:
+    """A dataset dict without annotations."""
+    width, height = image_size(image)
+    return {"file_name": str(image), "image_id": str(image), "width": width, "height": height}
 
 
-def _images(root: Path, source: str, file: Path) -> list[Path]:
-    """Paths of the images of one entry of a split.
+def _annotations(labels: Path, record: dict, names: list[str], defects: Defects) -> list[dict]:
+    """The annotations of a label file.
 
     Args:
-        root: the folder that paths start from.
-        source: the entry: a folder of images, or a .txt file that lists images.
-        file: the data.yaml, for messages.
+        labels: the label file.
+        record: the dataset dict of the image.
+        names: names of the classes.
+        defects: gets the defects of the boxes.
     """
-    path = root / source
-    if not path.exists() and source.startswith("../"):  # Roboflow writes paths with a "../" too many
-        path = root / source.removeprefix("../")
-    if path.is_dir():
-        return list_images(path)
-    if path.suffix == ".txt" and path.is_file():
-        lines = [line.strip() for line in _read_lines(path) if line.strip()]
-        return [root / line.removeprefix("./") for line in lines]
-    raise InputError(f"{file}: {path} is neither a folder of images nor a .txt file that lists images")
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path}: is no text in UTF-8 ({e}); save the file as UTF-8") from e
-
-
-def _label_file(image: Path) -> Path:
-    """Path of an image's label file: the last folder `images` in the image's path becomes `labels`."""
-    folders = list(image.parts)
-    for i in range(len(folders) - 2, -1, -1):
-        if folders[i] == "images":
-            folders[i] = "labels"
-            break
-    return Path(*folders).with_suffix(".txt")
-
-
-def _read_record(image: Path, names: list[str], defects: Defects) -> dict:
-    """The dataset dict of an image and its label file."""
-    if image.suffix.lower() not in IMAGE_SUFFIXES or not image.is_file():
-        raise InputError(f"{image}: no such image of {', '.join(IMAGE_SUFFIXES)}; correct the file that lists images")
-    width, height = image_size(image)
-    labels, annotations = _label_file(image), []
-    lines = _read_lines(labels) if labels.is_file() else []
-    for number, line in enumerate(lines, 1):
+    annotations, size = [], [record["width"], record["height"]]
+    for number, line in enumerate(read_text(labels).splitlines(), 1):
         if not line.strip():
             continue
         where = f"{labels}:{number}"
-        category, box = _parse(line, names, where)
-        box = clean_box((np.array(box) * [width, height] * 1.0).reshape(-1).tolist(), width, height, defects, where)
+        category, corners = _parse(line, names, where)
+        box = clean_box((np.array(corners) * size * 1.0).reshape(-1).tolist(), *size, defects, where)
         if box is not None:
             annotations.append({"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": category, "iscrowd": 0})
-    return {
-        "file_name": str(image),
-        "image_id": str(image),
-        "width": width,
-        "height": height,
-        "annotations": annotations,
-    }
+    return annotations
 
 
 def _parse(line: str, names: list[str], where: str) -> tuple[str, np.ndarray]:
