@@ -19,6 +19,10 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Number of the first pixel in VOC's XML files. 1: corners are pixels counted from 1, and the box includes the pixel
     # of the last corner, as in VOC's own files. 0: corners are continuous coordinates, as many tools write them.
     cfg.DATASETS.VOC_FIRST_PIXEL = 1
+    # How folders of data are read: "" by what lies in them, or the name of a reader, such as "voc", "coco" or "yolo".
+    cfg.DATASETS.FORMAT = ""
+    # Whether to leave out annotated images whose file is absent. False: such data are refused.
+    cfg.DATASETS.SKIP_MISSING = False
     # Whether to train on objects that are marked `difficult`. detectron2 does; Fast and Faster R-CNN did not.
     cfg.DATASETS.TRAIN_ON_DIFFICULT = True
     # Number of training images that the config's schedule and anchors are meant for. If --train or --data names data

@@ -8,16 +8,22 @@ import json
 import sys
 from pathlib import Path
 
+from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import Parser, add_config_file, add_overrides
 from residet.cli.exits import exit_code
 
 
-def names_of(source):
-    """The names of the data that an argument means: all splits of a folder, or the argument itself."""
+def names_of(source, layout):
+    """The names of the data that an argument means: all splits of a folder, or the argument itself.
+
+    Args:
+        source: the argument.
+        layout: name of the reader that reads folders; "" if their content decides.
+    """
     from detection.data.layouts.sources import splits_of
 
     folder = Path(source)
-    return list(splits_of(folder).values()) or [source] if folder.is_dir() else [source]
+    return list(splits_of(folder, layout).values()) or [source] if folder.is_dir() else [source]
 
 
 def work(args):
@@ -33,10 +39,12 @@ def work(args):
 
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
+    set_format(cfg, args)
     build_pipeline(cfg.INPUT.ALBUMENTATIONS)
-    names = [name for source in args.source for name in names_of(source)]
+    names = [name for source in args.source for name in names_of(source, cfg.DATASETS.FORMAT)]
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), tuple(names)
     lines = resolve_datasets(cfg)
+    print("\n".join(line for line in lines if line.startswith(("read as ", "warning: "))))
     report, output = {}, Path(args.output)
     for name in names:
         report[name] = describe(name) | {"defects": [x for x in lines if x.startswith(f"{name}: ")][1:]}
@@ -65,6 +73,7 @@ def parse(argv=None):
         help="data: DIR (all splits), DIR:SPLIT, data.yaml:SPLIT, or FILE.json with the folder of its images, "
         "FILE.json:IMAGES, if they are elsewhere",
     )
+    add_format(parser)
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
         "--samples", type=int, default=9, metavar="N", help="number of images to draw with their boxes"

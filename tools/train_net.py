@@ -7,6 +7,7 @@ tools/train_net.py --config-file output/detection/config.yaml --eval-only --weig
 
 import sys
 
+from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
 
@@ -18,10 +19,11 @@ def parse(argv=None):
     data.add_argument(
         "--data",
         metavar="DIR",
-        help="data folder in VOC, COCO or YOLO layout: trains on its split train (or trainval), tests on test (or val)",
+        help="data folder, whatever its layout: trains on its split train (or trainval), tests on test (or val)",
     )
     data.add_argument("--train", metavar=source, help="training data; overrides DATASETS.TRAIN and --data")
     data.add_argument("--val", metavar=source, help="test data; overrides DATASETS.TEST and --data")
+    add_format(data)
     network.add_argument(
         "--arch", metavar="NAME", help="network of the catalogue, e.g. resnet50, in the place of the config's"
     )
@@ -55,13 +57,15 @@ def setup(args):
     if args.arch:
         put_network(cfg, args.arch)
     schedule_batch_size = cfg.SOLVER.IMS_PER_BATCH if args.data or args.train else 0
+    set_format(cfg, args)
+    layout = cfg.DATASETS.FORMAT
     if args.data:
-        train_data, test_data = data_splits(args.data)
+        train_data, test_data = data_splits(args.data, layout)
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train_data,), (test_data,)
     if args.train:
-        cfg.DATASETS.TRAIN = (find_split(args.train, "train", "--train"),)
+        cfg.DATASETS.TRAIN = (find_split(args.train, "train", "--train", layout),)
     if args.val:
-        cfg.DATASETS.TEST = (find_split(args.val, "val", "--val"),)
+        cfg.DATASETS.TEST = (find_split(args.val, "val", "--val", layout),)
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
     if args.from_scratch:

@@ -45,7 +45,7 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
         raise InputError("DATASETS.TEST: empty; name data with --data DIR or --val DIR:SPLIT|FILE.json")
     names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     defects = {name: Defects() for name in names}
-    options = ReaderOptions(cfg.DATASETS.VOC_FIRST_PIXEL)
+    options = ReaderOptions(cfg.DATASETS.VOC_FIRST_PIXEL, cfg.DATASETS.FORMAT, cfg.DATASETS.SKIP_MISSING)
     sources = {name: read_source(name, defects[name], options) for name in names}
     for name in cfg.DATASETS.TRAIN:
         _check_trainable(name, sources[name], defects[name], cfg.DATASETS.TRAIN_ON_DIFFICULT)
@@ -53,7 +53,8 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
     classes = tuple(cfg.DATASETS.CLASSES or _classes([sources[name] for name in deciding]))
     if not classes and cfg.MODEL.META_ARCHITECTURE != "ProposalNetwork":
         raise InputError(f"{deciding[0]}: has no annotations, so no classes; give MODEL.WEIGHTS of a trained detector")
-    lines = []
+    layouts = dict.fromkeys(source.layout for source in sources.values())
+    lines = [f"read as {x}: {', '.join(n for n, source in sources.items() if source.layout == x)}" for x in layouts]
     # A test set may lack classes if a training set lacks some, too, or if there is no training set.
     strict = bool(cfg.DATASETS.TRAIN) and all(len(sources[name].classes) == len(classes) for name in cfg.DATASETS.TRAIN)
     for name, source in sources.items():
@@ -62,6 +63,7 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
         _register(name, source, classes)
         lines.append(_summary(name, source, classes))
         lines += [f"{name}: {line}" for line in defects[name].lines()]
+    lines += [f"warning: {name}: {line}" for name in cfg.DATASETS.TEST if (line := _without_truth(sources[name]))]
     lines += _shared_images(cfg)
     cfg.DATASETS.CLASSES = classes
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
@@ -90,7 +92,8 @@ def _check_classes(name: str, source: Source, classes: tuple[str, ...], *, stric
     """
     detector_keys = {c.casefold() for c in classes}
     data_classes = {c.casefold(): c for c in source.classes}
-    lacks = strict and source.declared and source.annotated and detector_keys - set(data_classes)
+    declared = set(data_classes) | {c.casefold() for c in source.left_out}
+    lacks = strict and source.declared and source.annotated and detector_keys - declared
     if set(data_classes) <= detector_keys and not lacks:
         return
     rows = [(c, "yes", "yes" if c.casefold() in data_classes else "no") for c in classes]
@@ -171,6 +174,15 @@ def _summary(name: str, source: Source, classes: tuple[str, ...]) -> str:
     counts = Counter(a["category_id"] for r in source.records for a in r["annotations"])
     boxes = ", ".join(f"{c} {counts[i]}" for i, c in enumerate(classes))
     return f"{name}: {len(source.records)} images, {sum(counts.values())} boxes ({boxes})"
+
+
+def _without_truth(source: Source) -> str:
+    """What a test on data without boxes gives; "" for data with boxes."""
+    if not source.annotated:
+        return "has no annotations, so that a test gives detections and no AP; name annotated data with --val"
+    if not any(record["annotations"] for record in source.records):
+        return "none of its images has a box, so that AP is not defined; name data with boxes with --val"
+    return ""
 
 
 def _shared_images(cfg: CfgNode) -> list[str]:

@@ -43,7 +43,7 @@ def coco_splits(root: Path) -> dict[str, Path]:
             read_as = "that state no split" if role == "all" else f"of the split {role}"
             raise InputError(
                 f"{root}: has {len(paths)} COCO annotation files {read_as}: {', '.join(map(str, paths[:5]))}; choose "
-                f"with --train FILE and --val FILE, such as --train {paths[0]} --val {paths[1]}"
+                f"with --train FILE and --val FILE, such as --train {paths[0]}"
             )
     return {role: paths[0] for role, paths in splits.items()}
 

@@ -24,7 +24,7 @@ from detection.data.layouts.files import (
     stem,
     with_suffix,
 )
-from detection.data.layouts.yolo_labels import is_label_file
+from detection.data.layouts.yolo_labels import Classes, is_label_file
 
 # Names of files that list the classes, one in a line, in the order of preference. predefined_classes.txt comes last:
 # LabelImg has one of its own, with classes that nobody has labelled.
@@ -47,7 +47,7 @@ class DarknetFolder:
         self._class_files = [path for path in files if _rank(path) is not None and not is_label_file(path)]
         self._texts = [path for path in with_suffix(files, ".txt") if path not in self._class_files]
         self._data_files = with_suffix(files, ".data")
-        self._classes: dict[Path | None, list[str]] = {}
+        self._classes: dict[Path | None, Classes] = {}
 
     def splits(self) -> list[str]:
         """Names of the splits; ["all"] if nothing says splits, [] if there are no label files."""
@@ -76,8 +76,8 @@ class DarknetFolder:
         """Whether a file lists the images of the split."""
         return split in self._lists
 
-    def classes(self, label: Path | None = None) -> list[str]:
-        """The names of the classes, in the order of their indices.
+    def classes(self, label: Path | None = None) -> Classes:
+        """The classes of a label file.
 
         Args:
             label: a label file, whose classes are those of the nearest list: of its folder, or of a folder above. None
@@ -91,8 +91,8 @@ class DarknetFolder:
             self._classes[folder] = self._find_classes(folder)
         return self._classes[folder]
 
-    def _find_classes(self, folder: Path | None) -> list[str]:
-        """The names of the classes of the label files in a folder; see `classes`."""
+    def _find_classes(self, folder: Path | None) -> Classes:
+        """The classes of the label files in a folder; see `classes`."""
         folders = [] if folder is None else [folder.resolve(), *folder.resolve().parents]
         near = next(
             (files for f in folders if (files := [c for c in self._class_files if c.parent.resolve() == f])), None
@@ -110,7 +110,7 @@ class DarknetFolder:
             raise InputError(
                 f"{self.root}: {first} and {second} list different classes; put the right one beside the label files"
             )
-        return list(next(iter(lists)))
+        return Classes(*next((list(names), path) for names, path in lists.items()))
 
     @cached_property
     def _labelled_folders(self) -> set[Path]:

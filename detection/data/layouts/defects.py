@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 ABSENT = "images whose file is absent, left out"
 NO_XML = "images without an XML file, left out"
-NO_IMAGE = "label files without an image, left out"
+EMPTY_OBJECT = "empty objects, without name and box, dropped"
 OTHER_XML = "XML files that are no annotations of an image, passed over"
 NO_ROLE = "annotation files that belong to no split, left out"
 SAME_NAME = "classes of the same name under several ids, joined"

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from time import time_ns
 
 from backbones.errors import InputError
 
@@ -48,14 +49,43 @@ def all_files(folder: Path) -> list[Path]:
     Raises:
         InputError: the folder or a subfolder cannot be listed.
     """
-    files: list[str] = []
-    to_list, seen = [str(folder)], set()
+    key = str(folder)
+    if key in _listings:
+        times, files = _listings[key]
+        if all(_time(name) == time for name, time in times.items()):
+            return list(files)
+    names, times = _list(key)
+    files = [Path(name) for name in sorted(names)]
+    _listings.clear()
+    # The clock of file systems is coarse: a folder that has just changed may change again and keep its time.
+    if all(0 <= time < time_ns() - _SETTLED for time in times.values()):
+        _listings[key] = times, files
+    return list(files)
+
+
+# The last folder that was listed -> the times at which its subfolders changed, and its files.
+_listings: dict[str, tuple[dict[str, int], list[Path]]] = {}
+_SETTLED = 2_000_000_000  # nanoseconds
+
+
+def _time(folder: str) -> int:
+    """The time at which a folder last got or lost a file, in nanoseconds; -1 if the folder is gone."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _list(folder: str) -> tuple[list[str], dict[str, int]]:
+    """The files of a folder and of its subfolders, and the time at which each of these folders changed."""
+    files, times, to_list, seen = [], {}, [folder], set()
     while to_list:
         parent = to_list.pop()
+        if (real := os.path.realpath(parent)) in seen:
+            continue
+        seen.add(real)
+        times[parent] = _time(parent)
         try:
-            if (real := os.path.realpath(parent)) in seen:
-                continue
-            seen.add(real)
             with os.scandir(parent) as entries:
                 for entry in entries:
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -66,7 +96,7 @@ def all_files(folder: Path) -> list[Path]:
                         files.append(entry.path)
         except OSError as e:
             raise InputError(f"{parent}: cannot be listed ({e.strerror}); correct its permissions") from e
-    return [Path(file) for file in sorted(files)]
+    return files, times
 
 
 def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:

@@ -95,8 +95,8 @@ def splits_of(folder: Path, layout: str = "") -> dict[str, str]:
         layout: name of the reader that reads the folder, such as "voc"; "" if the folder's content decides.
 
     Raises:
-        InputError: more than one reading of the folder is possible, or a file looks like annotations but no reader reads
-            the file, or there is no reader `layout`.
+        InputError: more than one reading of the folder is possible, or a file looks like annotations but no reader
+            reads the file, or there is no reader `layout`.
     """
     readings: dict[str, dict[str, str] | InputError] = {}
     for reader in _readers(layout):
@@ -116,7 +116,7 @@ def splits_of(folder: Path, layout: str = "") -> dict[str, str]:
     file = None if layout == ImageReader.name else unread_annotations(folder)
     if file:
         raise InputError(
-            f"{file}: looks like annotations, but {f'--format {layout}' if layout else 'no reader'} does not read the "
+            f"{file}: looks like annotations, but {f'--format {layout}' if layout else 'every reader'} passes over the "
             f"file. {_expected()} If the images of {folder} are to be taken without annotations: --format images"
         )
     return {}
@@ -173,7 +173,13 @@ def read_source(name: str, defects: Defects, options: ReaderOptions) -> Source:
         return source
     if not root.is_dir():
         raise InputError(f"{name}: no such data set, folder or annotation file; check the name")
-    raise InputError(f"{name}: name the split as {path}:SPLIT; the splits are {', '.join(splits) or 'none'}")
+    if splits and not part:
+        raise InputError(f"{name}: name the split as {path}:SPLIT; the splits are {', '.join(splits)}")
+    if part:
+        raise InputError(
+            f"{name}: {path} has no images of a split {part}; its splits are {', '.join(splits) or 'none'}"
+        )
+    raise InputError(f"{name}: holds neither images nor annotations that can be read. {_expected()}")
 
 
 def _path_of_builtin(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Finds files that look like annotations in a folder that no reader reads, so that nobody takes the folder for images."""
+"""Finds files that look like annotations in a folder that no reader reads: such a folder is not one of images alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ _LOOKED_AT = 50
 
 
 def unread_annotations(folder: Path) -> Path | None:
-    """The first file of a folder that looks like annotations of the folder's images; None if there is no such file."""
+    """The first file of a folder that looks like annotations of images; None if there is no such file."""
     files = all_files(folder)
     images = {stem(path.name) for path in with_suffix(files, *IMAGE_SUFFIXES)}
-    if not images:
-        return None
     # A text file of an image's name comes first: notes and lists of other names are opened after these.
     texts = sorted(with_suffix(files, ".txt"), key=lambda path: stem(path.name) not in images)
     looks = (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.layouts.defects import (
+    EMPTY_OBJECT,
     FROM_ZERO,
     LISTED_TWICE,
     MISSING_DIFFICULT,
@@ -166,6 +167,9 @@ def _read_record(image_id: str, image: Path, tree: ET.Element, path: Path, defec
     width, height = _size(tree, image)
     annotations = []
     for obj in tree.findall("object"):
+        if not len(obj):
+            defects.note(EMPTY_OBJECT, path.name)
+            continue
         name = (obj.findtext("name") or "").strip()
         if not name:
             raise InputError(f"{path}: an object has no <name>")

@@ -21,6 +21,8 @@ from detection.data.layouts.files import (
 
 # Number of files or lines that are looked at to see what a folder or a list holds.
 _LOOKED_AT = 20
+# Folders of masks: their pictures have the names of the images, and must not stand in for absent images.
+_MASKS = re.compile("^segmentation|masks?$|visuali[sz]ation", re.IGNORECASE)
 
 
 class VOCFolder:
@@ -29,7 +31,7 @@ class VOCFolder:
     Attributes:
         root: the folder.
         xmls: the XML files; empty if the folder has another layout.
-        images: the image files.
+        images: the image files, without masks.
         lists: name of a list of images, such as "train" -> its file.
     """
 
@@ -37,7 +39,9 @@ class VOCFolder:
         files = all_files(root)
         self.root = root
         self.xmls = _annotations(with_suffix(files, ".xml"))
-        self.images = with_suffix(files, *IMAGE_SUFFIXES) if self.xmls else []
+        beside = {xml.parent for xml in self.xmls}
+        images = with_suffix(files, *IMAGE_SUFFIXES) if self.xmls else []
+        self.images = [path for path in images if path.parent in beside or not _MASKS.search(path.parent.name)]
         self._xml_names, self._image_names = by_stem(self.xmls), by_stem(self.images)
         self.lists = self._find_lists(with_suffix(files, ".txt")) if self.xmls else {}
 
@@ -126,7 +130,8 @@ class VOCFolder:
         if not in_image_sets and not role_of(path.stem):
             return False
         lines = [line.split() for line in head(path).splitlines()[:_LOOKED_AT] if line.strip()]
-        if any(len(line) == 2 and line[1] in ("-1", "0", "1") for line in lines):
+        signs = [line for line in lines if len(line) == 2 and line[1] in ("-1", "0", "1")]
+        if any(not self._is_known(" ".join(line)) for line in signs):
             return False
         known = sum(self._is_known(line[0]) or self._is_known(" ".join(line)) for line in lines)
         return in_image_sets or 2 * known > len(lines)

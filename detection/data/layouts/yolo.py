@@ -15,7 +15,7 @@ from detection.data.layouts.defects import LISTED_TWICE, Defects, clean_box
 from detection.data.layouts.files import read_text
 from detection.data.layouts.images import check_absent, image_size, list_images
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
-from detection.data.layouts.yolo_labels import Labels
+from detection.data.layouts.yolo_labels import Classes, Labels
 from detection.data.layouts.yolo_yaml import DataYAML, find_yaml
 
 import numpy as np
@@ -23,6 +23,8 @@ from detectron2.structures import BoxMode
 
 # Rounding leaves corners a little below 0 or above 1. Corners that are further outside than this must be pixels.
 _TOLERANCE = 0.5
+# Characters of a broken line that a message shows.
+_SHOWN = 100
 
 
 class YOLOReader(Reader):
@@ -76,7 +78,7 @@ def load_yolo(path: Path, split: str, defects: Defects, options: ReaderOptions |
     labels = Labels(images, data.root)
     if not labels.found:
         if split == "test":
-            return Source([_record(image) for image in images], data.classes())
+            return Source([_record(image) for image in images], data.classes().names)
         raise InputError(
             f"{path}: {split}: none of its {len(images)} images has a label file; for {images[0]}, these were sought: "
             f"{', '.join(map(str, labels.sought(images[0])))}"
@@ -84,15 +86,14 @@ def load_yolo(path: Path, split: str, defects: Defects, options: ReaderOptions |
     if not data.is_list(split):
         alone = labels.without_image(list_images(data.root))
         check_absent([f"the image of {label}" for label in alone], len(images) + len(alone), path, defects, options)
-    records, classes = [], {}
+    records, names = [], {}
     for image in images:
-        label = labels.of(image)
-        names = data.classes(label)
-        classes |= dict.fromkeys(names)
-        records.append(_record(image) | {"annotations": []})
-        if label.is_file():
-            records[-1]["annotations"] = _annotations(label, records[-1], names, defects)
-    return Source(records, list(classes))
+        label, record = labels.of(image), _record(image)
+        classes = data.classes(label)
+        names |= dict.fromkeys(classes.names)
+        record["annotations"] = _annotations(label, record, classes, defects) if label.is_file() else []
+        records.append(record)
+    return Source(records, list(names))
 
 
 def _record(image: Path) -> dict:
@@ -101,13 +102,13 @@ def _record(image: Path) -> dict:
     return {"file_name": str(image), "image_id": str(image), "width": width, "height": height}
 
 
-def _annotations(labels: Path, record: dict, names: list[str], defects: Defects) -> list[dict]:
+def _annotations(labels: Path, record: dict, classes: Classes, defects: Defects) -> list[dict]:
     """The annotations of a label file.
 
     Args:
         labels: the label file.
         record: the dataset dict of the image.
-        names: names of the classes.
+        classes: the classes of the label file.
         defects: gets the defects of the boxes.
     """
     annotations, size = [], [record["width"], record["height"]]
@@ -115,34 +116,35 @@ def _annotations(labels: Path, record: dict, names: list[str], defects: Defects)
         if not line.strip():
             continue
         where = f"{labels}:{number}"
-        category, corners = _parse(line, names, where)
+        category, corners = _parse(line, classes, where)
         box = clean_box((np.array(corners) * size * 1.0).reshape(-1).tolist(), *size, defects, where)
         if box is not None:
             annotations.append({"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": category, "iscrowd": 0})
     return annotations
 
 
-def _parse(line: str, names: list[str], where: str) -> tuple[str, np.ndarray]:
+def _parse(line: str, classes: Classes, where: str) -> tuple[str, np.ndarray]:
     """Reads a line of a label file.
 
     Args:
         line: see the module.
-        names: names of the classes.
+        classes: the classes of the label file.
         where: file and line number, for messages.
 
     Returns:
         the name of the class, and the box, ((x0, y0), (x1, y1)), in fractions of the image's width and height.
     """
+    shown, names = repr(line.strip()[:_SHOWN]), classes.names
     try:
         index, *numbers = line.split()
         values = np.array(numbers, dtype=float)
         category = names[int(float(index))] if float(index) >= 0 else None
     except (ValueError, IndexError, OverflowError) as e:
         raise InputError(
-            f"{where}: {line.strip()!r} is not `class x y width height` with classes 0 to {len(names) - 1}"
+            f"{where}: {shown} is not `class x y width height` with the classes 0 to {len(names) - 1} of {classes.file}"
         ) from e
     if category is None or len(values) < 4 or (len(values) > 5 and len(values) % 2):
-        raise InputError(f"{where}: {line.strip()!r} is neither `class x y width height` nor a polygon")
+        raise InputError(f"{where}: {shown} is neither `class x y width height` nor a polygon")
     if len(values) <= 5:  # a fifth number is the confidence of a detection, which is left out
         centre, size = values[:2], values[2:4]
         box = np.stack([centre - size / 2, centre + size / 2])
@@ -150,5 +152,5 @@ def _parse(line: str, names: list[str], where: str) -> tuple[str, np.ndarray]:
         corners = values.reshape(-1, 2)
         box = np.stack([corners.min(axis=0), corners.max(axis=0)])
     if np.isfinite(box).all() and (box.min() < -_TOLERANCE or box.max() > 1 + _TOLERANCE):
-        raise InputError(f"{where}: {line.strip()!r} is in pixels; YOLO's numbers are fractions of the image, 0 to 1")
+        raise InputError(f"{where}: {shown} is in pixels; YOLO's numbers are fractions of the image, 0 to 1")
     return category, box

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from detection.data.layouts.files import all_files, by_stem, head, nearest, role_of_path, stem, with_suffix
 
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _LINE = re.compile(rf"\s*\d+(\.0+)?(\s+{_NUMBER}){{4,}}\s*")
+
+
+class Classes(NamedTuple):
+    """The names of the classes in the order of their indices, and the file that lists the names."""
+
+    names: list[str]
+    file: Path
 
 
 def is_label_file(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.files import all_files, head, read_text, role_of, role_of_path, with_suffix
 from detection.data.layouts.images import list_images
+from detection.data.layouts.yolo_labels import Classes
 
 import yaml
 
@@ -35,8 +36,8 @@ class DataYAML:
         if not self.root.is_dir():  # `path` is often a folder of the machine on which the data.yaml was written
             self.root = file.parent.resolve()
 
-    def classes(self, label: Path | None = None) -> list[str]:
-        """The names of the classes, in the order of their indices. `label` does not matter: all files have these.
+    def classes(self, label: Path | None = None) -> Classes:
+        """The classes. `label` does not matter: all label files have these.
 
         Raises:
             InputError: `names` is no list of names.
@@ -47,7 +48,7 @@ class DataYAML:
             names = [by_number[i] for i in range(len(names))] if sorted(by_number) == [*range(len(names))] else None
         if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
             raise InputError(f"{self.file}: `names` must list the classes, or number them from 0 on")
-        return list(names)
+        return Classes(list(names), self.file)
 
     def splits(self) -> list[str]:
         """Roles of the splits in the file. A test split counts only if some of its images exist."""
@@ -60,6 +61,7 @@ class DataYAML:
         Raises:
             InputError: the file has no such split, or the split has no image.
         """
+        self.classes()  # a file without classes fails here, whatever its splits
         sources = self._sources(split)
         if not sources:
             raise InputError(
@@ -118,9 +120,17 @@ def find_yaml(root: Path) -> DataYAML | None:
     """The YAML file of a folder, or of its subfolders, that describes data of YOLO; None without such a file.
 
     Raises:
-        InputError: several files describe different data.
+        InputError: several files describe different data; or no file does, and a broken file may do so.
     """
-    found = [data for path in with_suffix(all_files(root), ".yaml", ".yml") if (data := _as_data(path, root))]
+    found, broken = [], []
+    for path in with_suffix(all_files(root), ".yaml", ".yml"):
+        try:
+            if data := _as_data(path, root):
+                found.append(data)
+        except InputError as e:
+            broken.append(e)
+    if broken and not found:
+        raise broken[0]
     usable = [data for data in found if any(data._images(s) for r in data.splits() for s in data._sources(r))] or found
     if len({str(_meaning(data)) for data in usable}) > 1:
         first, second, *_ = (data.file for data in usable)
@@ -133,7 +143,7 @@ def find_yaml(root: Path) -> DataYAML | None:
 
 def _meaning(data: DataYAML) -> tuple[object, Sequence[tuple]]:
     """The content of a data.yaml that matters: classes, and where the splits lie."""
-    return data.classes(), [(split, [data._existing(s) for s in data._sources(split)]) for split in data.splits()]
+    return data.classes().names, [(split, [data._existing(s) for s in data._sources(split)]) for split in data.splits()]
 
 
 def _as_data(path: Path, root: Path) -> DataYAML | None:

@@ -1,13 +1,15 @@
 """Annotations from outside: what is read, what is mended and counted, what is refused and how it says so."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
-from detection.data.layouts.coco import find_images, load_coco, write_coco
+from detection.data.layouts.coco import load_coco, write_coco
+from detection.data.layouts.coco_folder import find_images
 from detection.data.layouts.defects import (
     INVERTED,
     LISTED_TWICE,
@@ -16,6 +18,8 @@ from detection.data.layouts.defects import (
     NOT_FINITE,
     OUTSIDE,
     OVER_EDGE,
+    PARENT_CLASS,
+    SAME_NAME,
     Defects,
     clean_box,
 )
@@ -69,8 +73,8 @@ def test_a_hair_over_the_edge_is_no_defect():
     ("break_it", "message"),
     [
         (lambda r: (r / "Annotations" / "1.xml").write_text("<annotation><obj"), r"1\.xml: broken XML"),
-        (lambda r: (r / "Annotations" / "1.xml").unlink(), r"1\.xml: missing, but listed"),
-        (lambda r: (r / "JPEGImages" / "1.jpg").unlink(), "no image of that name"),
+        (lambda r: (r / "Annotations" / "1.xml").rename(r / "Annotations" / "2.xml"), r"1\.xml: missing, but listed"),
+        (lambda r: (r / "JPEGImages" / "1.jpg").unlink(), r"1 of 1 images are absent, first: the image 1 of 1\.xml"),
         (lambda r: (r / "ImageSets" / "Main" / "train.txt").unlink(), "no such split.*has val"),
         (lambda r: (r / "ImageSets" / "Main" / "train.txt").write_text(""), "lists no image"),
         (lambda r: voc(r, ["<bndbox/>"]), "no <name>"),
@@ -166,7 +170,7 @@ def test_coco_that_is_no_json(tmp_path):
     path.write_text('{"images": [')
     with pytest.raises(InputError, match=r"train\.json: broken JSON"):
         load_coco(path, None, Defects())
-    with pytest.raises(InputError, match="no such annotation file"):
+    with pytest.raises(InputError, match=r"no\.json: no such file"):
         load_coco(tmp_path / "no.json", None, Defects())
 
 
@@ -176,8 +180,7 @@ def test_coco_survives_the_way_through(tmp_path):
     source = coco(tmp_path, categories=categories, annotations=list(coco_annotations([c["id"] for c in categories])))
     source = source.rename(source.with_name("instances_train2017.json"))
     (tmp_path / "images" / "train").rename(tmp_path / "images" / "train2017")
-    folder = find_images(source, json.loads(source.read_text())["images"][0]["file_name"])
-    assert folder.name == "train2017"
+    assert find_images(source, ["a.png"])["a.png"].parent.name == "train2017"
     cfg, _ = register([source], [source])
     classes = cfg.DATASETS.CLASSES
     write_coco(DatasetCatalog.get(str(source)), classes, tmp_path / "out.json")
@@ -216,7 +219,7 @@ def test_data_folder_of_either_layout(tmp_path, shapes):
     assert data_splits(str(root)) == (f"{root}:train", f"{root}:val")
     assert [Path(s).name for s in data_splits(str(shapes))] == ["train.json", "val.json"]
     (tmp_path / "e").mkdir()
-    with pytest.raises(InputError, match="neither VOC layout"):
+    with pytest.raises(InputError, match=r"holds no annotations that can be read\. Data can be voc: "):
         data_splits(str(tmp_path / "e"))
     with pytest.raises(InputError, match="is no folder"):
         data_splits(str(tmp_path / "none"))
@@ -229,4 +232,53 @@ def test_builtin_names_lie_below_detectron2_datasets(tmp_path, monkeypatch):
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("voc_2007_train",), ("voc_2007_val",)
     lines = resolve_datasets(cfg)
     assert cfg.DATASETS.CLASSES == ("cat",) and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1
-    assert lines[0] == "voc_2007_train: 1 images, 1 boxes (cat 1)"
+    assert lines[0] == "read as voc: voc_2007_train, voc_2007_val"
+    assert lines[1] == "voc_2007_train: 1 images, 1 boxes (cat 1)"
+
+
+def categories(*entries):
+    return {"categories": [{"id": i, "name": name, "supercategory": above} for i, name, above in entries]}
+
+
+def test_a_repeated_category_id_is_refused(tmp_path):
+    path = coco(tmp_path, **categories((90, "dog", ""), (90, "cat", "")))
+    with pytest.raises(InputError, match=r"category id 90 is given twice, for 'dog' and 'cat'"):
+        load_coco(path, None, Defects())
+
+
+def test_two_ids_of_one_name_are_joined_and_parents_without_boxes_left_out(tmp_path):
+    defects = Defects()
+    many = categories((0, "pets", "none"), (3, "cat", "pets"), (7, "dog", "pets"), (90, "dog", "pets"))
+    source = load_coco(coco(tmp_path, **many), None, defects)
+    assert source.classes == ["cat", "dog"] and source.category_ids == {"cat": 3, "dog": 7}
+    assert source.records[0]["annotations"][0]["category"] == "dog" and source.left_out == ("pets",)
+    assert defects.counts == {PARENT_CLASS: 1, SAME_NAME: 1}
+    assert any("pets, id 0 in train.json" in line for line in defects.lines())
+
+
+def test_a_parent_class_may_have_boxes_in_one_split_only(tmp_path):
+    many = categories((3, "cat", "dog"), (90, "dog", "none"))
+    train, val = coco(tmp_path / "train", **many), coco(tmp_path / "val", **many, annotations=[])
+    cfg, _ = register([train], [val])
+    assert cfg.DATASETS.CLASSES == ("cat", "dog")
+
+
+def test_an_image_of_another_split_never_stands_in_for_an_absent_one(tmp_path):
+    """COCO's images/train has no b.png, and images/val has one."""
+    image = {"id": 8, "file_name": "b.png", "width": W, "height": H}
+    path = coco(tmp_path, images=[{"id": 7, "file_name": "a.png", "width": W, "height": H}, image])
+    (tmp_path / "images" / "val").mkdir()
+    shutil.copy(tmp_path / "images" / "train" / "a.png", tmp_path / "images" / "val" / "b.png")
+    with pytest.raises(InputError, match=r"1 of 2 images are absent, first: b\.png"):
+        load_coco(path, None, Defects())
+
+
+def test_a_test_without_boxes_is_warned_of(tmp_path):
+    train = coco(tmp_path / "train")
+    for changes, message in (({"annotations": []}, "AP is not defined"), ({"annotations": None}, "no AP")):
+        val = coco(tmp_path / "val", **changes)
+        if changes["annotations"] is None:
+            content = json.loads(val.read_text())
+            del content["annotations"]
+            val.write_text(json.dumps(content))
+        assert any(line.startswith("warning") and message in line for line in register([train], [val])[1])
