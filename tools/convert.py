@@ -1,4 +1,4 @@
-"""Converts annotations in VOC or YOLO layout to a COCO JSON file. The images stay where they are.
+"""Converts annotations of any layout that can be read to a COCO JSON file. The images stay where they are.
 
 tools/convert.py DIR:train annotations/train.json
 tools/convert.py data.yaml:val val.json
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
+from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import Parser
 from residet.cli.exits import exit_code
 
@@ -30,6 +31,7 @@ def work(args):
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (args.source,)
     cfg.DATASETS.VOC_FIRST_PIXEL = args.first_pixel
+    set_format(cfg, args)
     for line in resolve_datasets(cfg):
         print(line)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,8 +42,9 @@ def work(args):
 def parse(argv=None):
     """Parses the command line, or `argv`."""
     parser = Parser("convert.py", __doc__)
-    parser.add_argument("source", help="data to convert: DIR:SPLIT, or data.yaml:SPLIT for YOLO layout")
+    parser.add_argument("source", help="data to convert: DIR:SPLIT, DIR without splits, or data.yaml:SPLIT")
     parser.add_argument("target", help="COCO JSON file to write; must not exist")
+    add_format(parser)
     parser.add_argument(
         "--first-pixel",
         type=int,
