@@ -26,9 +26,10 @@ from detection.data.layouts.files import (
 )
 from detection.data.layouts.yolo_labels import Classes, is_label_file
 
-# Names of files that list the classes, one in a line, in the order of preference. predefined_classes.txt comes last:
-# LabelImg has one of its own, with classes that nobody has labelled.
-_CLASS_FILES = ("*.names", "*.labels", "classes.txt", "class*.txt", "labels.txt", "names.txt", "predefined_classes.txt")
+# Names of files that list the classes, one in a line.
+_CLASS_FILES = ("*.names", "*.labels", "class*.txt", "labels.txt", "names.txt", "predefined_classes.txt")
+# LabelImg has such a file of its own, with classes that nobody has labelled. The file counts if there is no other.
+_PREDEFINED = "predefined_classes.txt"
 _LOOKED_AT = 20
 
 
@@ -44,9 +45,10 @@ class DarknetFolder:
         files = all_files(root)
         self._images = with_suffix(files, *IMAGE_SUFFIXES)
         self._named = by_stem(self._images)
-        self._class_files = [path for path in files if _rank(path) is not None and not is_label_file(path)]
+        self._class_files = [path for path in files if _may_list_classes(path) and not is_label_file(path)]
         self._texts = [path for path in with_suffix(files, ".txt") if path not in self._class_files]
-        self._data_files = with_suffix(files, ".data")
+        data_files = "\n".join(map(head, with_suffix(files, ".data")))
+        self._data = re.findall(r"^\s*(\w+)\s*=\s*(\S+)", data_files, re.MULTILINE)
         self._classes: dict[Path | None, Classes] = {}
 
     def splits(self) -> list[str]:
@@ -79,12 +81,14 @@ class DarknetFolder:
     def classes(self, label: Path | None = None) -> Classes:
         """The classes of a label file.
 
+        A list beside the label file counts, or else all lists together, which must agree. If there is an obj.data, only
+        its list and those beside label files are meant: darknet comes with lists of other data.
+
         Args:
-            label: a label file, whose classes are those of the nearest list: of its folder, or of a folder above. None
-                for the only list there is.
+            label: a label file; None for none in particular.
 
         Raises:
-            InputError: there is no list of classes, or nothing says which of several lists is meant.
+            InputError: there is no list of classes, or several differ, so that a number may mean two classes.
         """
         folder = None if label is None else label.parent
         if folder not in self._classes:
@@ -93,22 +97,24 @@ class DarknetFolder:
 
     def _find_classes(self, folder: Path | None) -> Classes:
         """The classes of the label files in a folder; see `classes`."""
-        folders = [] if folder is None else [folder.resolve(), *folder.resolve().parents]
-        near = next(
-            (files for f in folders if (files := [c for c in self._class_files if c.parent.resolve() == f])), None
-        )
-        files = near or self._class_files
-        best = [path for path in files if _rank(path) == min(map(_rank, files))]
-        lists = {tuple(self._names_in(path)): path for path in best}
+        labelled = {label.parent for label in self._texts if is_label_file(label)}
+        named = {Path(value).name for key, value in self._data if key == "names"}
+        of_data = [path for path in self._class_files if path.name in named and path.parent not in labelled]
+        beside = [path for path in self._class_files if path.parent == folder]
+        others = [path for path in self._class_files if path.parent in labelled or not of_data]
+        files = [*beside, *of_data] if beside else [*of_data, *others]
+        files = [path for path in files if path.name.lower() != _PREDEFINED] or files
+        lists = {tuple(self._names_in(path)): path for path in reversed(files)}
         if not lists:
             raise InputError(
                 f"{self.root}: the label files number their classes, but no file names the classes; write "
                 f"{self.root / 'classes.txt'} with the name of a class in each line"
             )
         if len(lists) > 1:
-            first, second, *_ = lists.values()
+            first, second, *_ = sorted(lists.values())
             raise InputError(
-                f"{self.root}: {first} and {second} list different classes; put the right one beside the label files"
+                f"{self.root}: {first} and {second} list different classes, so that a class's number in "
+                f"{folder or self.root} may mean either; take the wrong list out of the folder"
             )
         return Classes(*next((list(names), path) for names, path in lists.items()))
 
@@ -131,7 +137,7 @@ class DarknetFolder:
     def _lists(self) -> dict[str, Path]:
         """Name of a split -> the file that lists its images, from obj.data or by the name of the file."""
         lists = {}
-        for key, value in re.findall(r"^\s*(\w+)\s*=\s*(\S+)", "\n".join(map(head, self._data_files)), re.MULTILINE):
+        for key, value in self._data:
             named = [path for path in self._texts if path.name == Path(value).name and self._lists_images(path)]
             if role_of(key) and named:
                 lists[role_of(key)] = nearest(self.root / value, named)[0]
@@ -161,7 +167,5 @@ class DarknetFolder:
         return names
 
 
-def _rank(path: Path) -> int | None:
-    """Place of a file's name in the order of lists of classes; None for other names."""
-    name = path.name.lower()
-    return next((i for i, pattern in enumerate(_CLASS_FILES) if fnmatch(name, pattern)), None)
+def _may_list_classes(path: Path) -> bool:
+    return any(fnmatch(path.name.lower(), pattern) for pattern in _CLASS_FILES)

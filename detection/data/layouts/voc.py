@@ -89,7 +89,9 @@ def load_voc(root: Path, split: str, defects: Defects, options: ReaderOptions | 
         xmls = {
             name if unique else stem(str(xml.relative_to(root))): xml for name, xml in zip(short, chosen, strict=True)
         }
-        _note_left_out(folder, split, defects)
+        if split != "all":
+            for xml in folder.of_role(""):
+                defects.note(NO_ROLE, str(xml))
     trees = {name: read_xml(xml) for name, xml in xmls.items()}
     for name in [name for name, tree in trees.items() if tree.tag != "annotation"]:
         defects.note(OTHER_XML, str(xmls[name]))
@@ -97,6 +99,9 @@ def load_voc(root: Path, split: str, defects: Defects, options: ReaderOptions | 
     images = {name: _image(folder, name, xmls[name], tree) for name, tree in trees.items()}
     absent = [xmls[name].with_suffix("").name for name in trees if not images[name]]
     check_absent([f"the image {name} of {name}.xml" for name in absent], len(trees), root, defects, options)
+    if split not in folder.lists:
+        found = [name for name in trees if images[name]]
+        _note_unlabelled(folder, [images[name] for name in found], [xmls[name] for name in found], defects)
     records = [
         _read_record(name, images[name], tree, xmls[name], defects, options.first_pixel)
         for name, tree in trees.items()
@@ -117,16 +122,21 @@ def _listed(folder: VOCFolder, listing: Path, defects: Defects) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _note_left_out(folder: VOCFolder, split: str, defects: Defects) -> None:
-    """Counts what is left out of data without lists: images without an XML file, and XML files of no split."""
-    chosen = folder.of_role(split)
-    parents = {xml.parent for xml in chosen}
+def _note_unlabelled(folder: VOCFolder, used: list[Path], xmls: list[Path], defects: Defects) -> None:
+    """Counts the images in the folders of labelled images that have no XML file.
+
+    Args:
+        folder: the data.
+        used: the images with an XML file.
+        xmls: the XML files of `used`.
+        defects: gets the images.
+    """
+    if [stem(image.name) for image in used] != [stem(xml.name) for xml in xmls]:
+        return  # <filename> names the images, so that names of files do not say which images have an XML file
+    parents = {image.parent for image in used}
     for image in folder.images:
         if image.parent in parents and not folder.xml_of(stem(image.name), image):
             defects.note(NO_XML, str(image))
-    if split != "all":
-        for xml in folder.of_role(""):
-            defects.note(NO_ROLE, str(xml))
 
 
 def _image(folder: VOCFolder, name: str, xml: Path, tree: ET.Element) -> Path | None:

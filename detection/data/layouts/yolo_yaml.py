@@ -108,7 +108,7 @@ class DataYAML:
         parts = Path(source.replace("\\", "/")).parts
         role = role_of_path(Path(source))
         for root in dict.fromkeys((self.root, self.file.parent.resolve())):
-            for start in range(len(parts)):
+            for start in range(max(len(parts), 1)):  # "." has no parts
                 tail = Path(*parts[start:])
                 path = root / tail
                 if (not role or role_of_path(tail) == role) and (path.is_dir() or path.is_file()):

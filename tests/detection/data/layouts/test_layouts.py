@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.layouts.defects import ABSENT, Defects
+from detection.data.layouts.defects import ABSENT, EMPTY_OBJECT, NO_ROLE, NO_XML, OTHER_XML, Defects
+from detection.data.layouts.files import role_of
 from detection.data.layouts.reader import ReaderOptions
 from detection.data.layouts.sources import data_splits, find_split, read_source, splits_of
 
@@ -171,5 +172,65 @@ def test_label_files_without_names_of_classes(tmp_path):
     for folder in ("one", "two"):
         layouts.text(tmp_path / folder / "classes.txt", f"cat\ndog\n{folder}\n")
     (tmp_path / "labels" / "classes.txt").unlink()
-    with pytest.raises(InputError, match="list different classes; put the right one beside the label files"):
+    with pytest.raises(
+        InputError, match=r"list different classes, so that a class's number in .*labels may mean either"
+    ):
         read_source(str(tmp_path), Defects(), ReaderOptions())
+
+
+def test_the_list_of_another_folder_is_not_taken_against_that_of_obj_data(tmp_path):
+    """As found: Roboflow's list in the order of the alphabet beside the training labels, another order in obj.names."""
+    layouts.darknet(tmp_path)
+    layouts.text(tmp_path / "data" / "coco.names", "person\nbicycle\n")  # of darknet's own data
+    assert boxes_of(f"{tmp_path}:val") == expected(["val"])
+    layouts.text(tmp_path / "data" / "obj" / "_darknet.labels", "cow\ncat\ndog\n")
+    with pytest.raises(InputError, match=r"_darknet\.labels and .*obj\.names list different classes"):
+        read_source(f"{tmp_path}:val", Defects(), ReaderOptions())
+    layouts.yolo_roboflow_darknet(tmp_path / "r")
+    (tmp_path / "r" / "valid" / "_darknet.labels").unlink()
+    assert boxes_of(f"{tmp_path / 'r'}:val") == expected(["val"])  # the lists of other folders agree
+    layouts.text(tmp_path / "r" / "obj.names", "cow\ncat\ndog\n")
+    with pytest.raises(InputError, match="list different classes"):
+        read_source(f"{tmp_path / 'r'}:val", Defects(), ReaderOptions())
+
+
+def test_images_and_xml_files_that_are_left_out_are_counted(tmp_path):
+    layouts.xml_by_split_apart(tmp_path)
+    layouts.image(tmp_path / "images" / "train" / "unlabelled.jpg", SAMPLES[0])
+    layouts.xml(tmp_path / "annotations" / "loose.xml", SAMPLES[0])
+    layouts.text(tmp_path / "annotations" / "train" / "z.xml", "<project/>")
+    defects = Defects()
+    read_source(f"{tmp_path}:train", defects, ReaderOptions())
+    assert defects.counts == {NO_XML: 1, NO_ROLE: 1, OTHER_XML: 1}
+    read_source(f"{tmp_path}:val", defects := Defects(), ReaderOptions())
+    assert defects.counts == {NO_ROLE: 1}
+
+
+def test_empty_objects_are_dropped_and_masks_are_no_images(tmp_path):
+    layouts.voc_standard(tmp_path)
+    path = tmp_path / "Annotations" / "d.xml"
+    path.write_text(path.read_text().replace("<object>", "<object/><object>", 1))
+    read_source(f"{tmp_path}:val", defects := Defects(), ReaderOptions())
+    assert defects.counts == {EMPTY_OBJECT: 1}
+    (tmp_path / "JPEGImages" / "d.jpg").unlink()
+    with pytest.raises(InputError, match="1 of 1 images are absent"):
+        read_source(f"{tmp_path}:val", Defects(), ReaderOptions())
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("instances_Train2017", "train"),
+        ("valid", "val"),
+        ("person-validation", "val"),
+        ("testSet", "test"),
+        ("test-dev2017", "test"),
+        ("train_val", "trainval"),
+        ("TRAINVAL", "trainval"),
+        ("constraint", ""),
+        ("latest", ""),
+        ("_annotations.coco", ""),
+    ],
+)
+def test_roles_by_name(name, role):
+    assert role_of(name) == role
