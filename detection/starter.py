@@ -49,7 +49,9 @@ A key that is not here has the value of the config that _BASE_ names. What was f
 """
 
 
-def starter_config(data: str, base: str, arch: str, file: Path) -> tuple[str, list[str]]:
+def starter_config(
+    data: str, base: str, arch: str, file: Path, layout: str = "", skip_missing: bool = False
+) -> tuple[str, list[str]]:
     """The text of a config for some data.
 
     Args:
@@ -57,6 +59,8 @@ def starter_config(data: str, base: str, arch: str, file: Path) -> tuple[str, li
         base: the config to start from.
         arch: name of the network; "" for the one of `base`.
         file: where the text will be, for the command in the text and for OUTPUT_DIR.
+        layout: name of the reader that reads the folder, such as "voc"; "" if the folder's content decides.
+        skip_missing: leave out images whose file is absent, instead of refusing the data.
 
     Returns:
         the text, and lines on what was read and chosen.
@@ -69,7 +73,9 @@ def starter_config(data: str, base: str, arch: str, file: Path) -> tuple[str, li
     cfg = before.clone()
     if arch:
         put_network(cfg, arch)
-    train, test = data_splits(str(Path(data).resolve()))
+    cfg.DATASETS.FORMAT = layout or cfg.DATASETS.FORMAT
+    cfg.DATASETS.SKIP_MISSING = skip_missing or cfg.DATASETS.SKIP_MISSING
+    train, test = data_splits(str(Path(data).resolve()), cfg.DATASETS.FORMAT)
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train,), (test,)
     lines = resolve_datasets(cfg)
     lines += resolve_schedule_and_anchors(cfg, (), cfg.SOLVER.IMS_PER_BATCH, anchors=True)

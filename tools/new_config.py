@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
+from detection.data.layouts.arguments import add_format
 from residet.cli.arguments import Parser, add_config_file
 from residet.cli.exits import exit_code
 
@@ -24,7 +25,7 @@ def work(args):
     file = Path(args.output)
     if file.exists():
         raise InputError(f"--output: {file} exists; name another file")
-    text, lines = starter_config(args.data, args.config_file, args.arch, file)
+    text, lines = starter_config(args.data, args.config_file, args.arch, file, args.format or "", args.skip_missing)
     write_text(text, file)
     for line in lines:
         print(line)
@@ -34,7 +35,8 @@ def work(args):
 def parse(argv=None):
     """Parses the command line, or `argv`."""
     parser = Parser("new_config.py", __doc__)
-    parser.add_argument("data", metavar="DIR", help="folder of the data, in VOC, COCO or YOLO layout")
+    parser.add_argument("data", metavar="DIR", help="folder of the data, whatever its layout")
+    add_format(parser)
     start = parser.add_argument_group("network")
     add_config_file(start)
     start.add_argument("--arch", default="", metavar="NAME", help="network of the catalogue, e.g. resnet50")

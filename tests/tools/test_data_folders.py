@@ -4,6 +4,7 @@ import importlib
 import json
 
 import pytest
+from detection_configs import load_config
 from layouts import SAMPLES, image, roboflow_coco, snapshot, text, voc_standard, xml_and_images, xml_beside
 from run_tools import PROJECT, assert_clear_error, run_tool
 
@@ -60,3 +61,17 @@ def test_annotations_that_nobody_reads_are_no_images_to_predict_on(tmp_path):
         text(tmp_path / "val" / f"{s.name}.txt", "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12\n")
     args = ["--config-file", TINY, "--train", tmp_path / "train", "--val", tmp_path / "val"]
     assert_clear_error(run_tool("train_net.py", *args), "a 1.txt: looks like annotations", "voc: ", "yolo: ")
+
+
+def test_a_config_for_a_folder_keeps_how_the_folder_is_read(tmp_path):
+    data, file = tmp_path / "data", tmp_path / "mine.yaml"
+    voc_standard(data)
+    roboflow_coco(data)
+    next((data / "train").glob("b.v2.jpg")).unlink()
+    args = ["new_config.py", data, "--config-file", TINY, "--output", file]
+    assert_clear_error(run_tool(*args), "choose with --format voc")
+    done = run_tool(*args, "--format", "coco", "--skip-missing")
+    assert done.returncode == 0, done.stderr
+    cfg = load_config(file)
+    assert (cfg.DATASETS.FORMAT, cfg.DATASETS.SKIP_MISSING) == ("coco", True)
+    assert [*cfg.DATASETS.TRAIN] == [f"{data}/train/_annotations.coco.json"]
