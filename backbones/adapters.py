@@ -39,7 +39,7 @@ def backbone_for_torchvision(
 
     Args:
         name: a network with maps res2 to res5: every residual network for ImageNet.
-        pretrained: a file that `load_backbone` reads; None leaves the network as initialised.
+        pretrained: a file or a name of weights that `load_backbone` takes; None leaves the network as initialised.
         trainable_layers: how many of the five layers (stem, res2 to res5) train, counted from res5 backwards. None
             means 3 if `pretrained` is given, else 5.
         returned_layers: stages that enter the pyramid, in order, 1 to 4 for res2 to res5.

@@ -32,7 +32,8 @@ def create_network(
         name: a name of `list_networks`, or of a Wide ResNet on CIFAR.
         num_classes: outputs of the classifier; by default as many as `pretrained` has, else as in the papers. 0 leaves
             the classifier out.
-        pretrained: a file of weights: residet's, torchvision's, timm's or detectron2's. The file must hold all
+        pretrained: a file of weights: residet's, torchvision's, timm's or detectron2's; or a name of published weights,
+            such as "torchvision:resnet50", or "auto" for the best (docs/weights.md). The file must hold all
             parameters. If the file has another number of classes than `num_classes`, the last layer stays as
             initialised.
         options: further arguments of the network's class: `norm` (channels -> module), `zero_init_residual`,

@@ -42,8 +42,8 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     check_transforms(cfg)
     check_options(cfg)
     if eval_only and not cfg.MODEL.WEIGHTS:
-        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
-    plan = plan_start(cfg, resume)
+        raise InputError("--eval-only: give --weights FILE")
+    plan = plan_start(cfg, resume, c.ARCH)
     if plan.weights:
         check_weights(cfg, plan.weights)
         if warning := variant_warning(plan.weights, c.ARCH):

@@ -121,6 +121,7 @@ class ClassificationTrainer(Trainer):
         return {
             "task": "classification",
             "arch": cfg.CLASSIFICATION.ARCH,
+            "initial_weights": cfg.MODEL.WEIGHTS,
             **pixels,
             "channel_order": "RGB",
             "input_size": cfg.CLASSIFICATION.SIZE,

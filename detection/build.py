@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.errors import InputError
+from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint
-from backbones.weights.read import Weights, resolve_preprocessing, weights_in
+from backbones.weights.hub import locate
+from backbones.weights.read import Weights, read_weights, resolve_preprocessing, weights_in
 from detection.checkpoint import load_detector
 from detection.config import default_config
 from residet.config import merge_config, merge_options
@@ -39,9 +41,10 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
         model([{"image": image, "height": 480, "width": 640}])  # [{"instances": Instances}]
 
     Args:
-        source: a checkpoint of `tools/train_net.py`, which says how its detector is built; or a config file.
-        weights: with a config file, a classifier's or a detector's weights; without them, those of the config's
-            MODEL.WEIGHTS, or random ones.
+        source: a checkpoint of `tools/train_net.py`, which says how its detector is built; or a config file. The
+            checkpoint may be named as `weights` may.
+        weights: with a config file, a classifier's or a detector's weights, a file or a name (docs/weights.md); without
+            them, those of the config's MODEL.WEIGHTS, or random ones.
         options: KEY, VALUE, … pairs that override the config.
 
     Returns:
@@ -54,13 +57,14 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
     cfg = default_config()
     if Path(source).suffix in (".yaml", ".yml"):
         merge_config(cfg, str(source), options or [])
-        path = str(weights or cfg.MODEL.WEIGHTS)
-        parameters = weights_in(read_checkpoint(path), path) if path else None
+        start, arch = str(weights or cfg.MODEL.WEIGHTS), spec_of_builder(cfg.MODEL.BACKBONE.NAME).name
+        parameters = read_weights(start, arch) if start else None
     else:
         if weights is not None:
             raise InputError(f"weights: {source} holds weights already; name a config file to build from others")
-        content = read_checkpoint(source)
-        parameters = weights_in(content, source)
+        located = locate(source)
+        content = read_checkpoint(located.path)
+        parameters = weights_in(content, located.name, located.metadata)
         _merge_model_config(cfg, content, source)
         merge_options(cfg, options or [], "options")
     resolve_device(cfg)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
+from backbones.weights.hub import check_source
 from detection.config import default_config
 from residet.config import merge_config
 from residet.sweep import deadline_in, finish
@@ -28,7 +29,7 @@ class Run:
     Attributes:
         config: file of the config.
         arch: name of the config's network.
-        start: path of the checkpoint to start from, or "random".
+        start: the checkpoint to start from, a file or a name; or "random".
         seed: the config's SEED.
     """
 
@@ -53,11 +54,12 @@ def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int]) ->
 
     Args:
         configs: files of configs.
-        starts: "random", or the path of a checkpoint in which {arch} stands for the network's name.
+        starts: "random", or a checkpoint, a file or a name of published weights, in which {arch} stands for the
+            network's name.
         seeds: values of SEED.
 
     Raises:
-        InputError: a config is broken, a checkpoint is missing, or two configs have the same file name.
+        InputError: a config is broken, a checkpoint is missing or unknown, or two configs have the same file name.
     """
     todo = []
     for seed, name, start in itertools.product(seeds, configs, starts):
@@ -65,8 +67,8 @@ def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int]) ->
         merge_config(cfg, name, [])
         arch = spec_of_builder(cfg.MODEL.BACKBONE.NAME).name
         path = start if start == RANDOM else start.replace("{arch}", arch)
-        if path != RANDOM and not Path(path).is_file():
-            raise InputError(f"--weights: {path} is missing; pretrain {arch} with tools/pretrain.py --arch {arch}")
+        if path != RANDOM:
+            check_source(path, arch)
         todo.append(Run(Path(name), arch, path, seed))
     folders = [run.folder(Path()) for run in todo]
     if shared := [f.name for f in folders if folders.count(f) > 1]:

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from backbones.errors import InputError
+from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
 from backbones.whole_files import write_json
@@ -125,13 +126,14 @@ def train_phases(plan: RunPlan, overridden_keys: Collection[str] = ()) -> None:
 
 def _plan_phase(plan: RunPlan, phase_cfg: CfgNode) -> RunPlan:
     """The plan of one phase, from its last checkpoint where it has one."""
+    arch = spec_of_builder(phase_cfg.MODEL.BACKBONE.NAME).name
     if Path(phase_cfg.OUTPUT_DIR, "last_checkpoint").is_file():
-        phase_plan = plan_start(phase_cfg, resume=True)
+        phase_plan = plan_start(phase_cfg, resume=True, arch=arch)
         check_same_run(phase_plan, DetectionTrainer.metadata(phase_cfg))
     elif plan.weights and phase_cfg.MODEL.WEIGHTS == plan.cfg.MODEL.WEIGHTS:
         phase_plan = RunPlan(phase_cfg, weights=plan.weights)  # read already
     else:
-        phase_plan = plan_start(phase_cfg, resume=False)
+        phase_plan = plan_start(phase_cfg, resume=False, arch=arch)
     phase_plan.command = plan.command
     return phase_plan
 

@@ -53,18 +53,18 @@ def prepare(
         InputError: a key, the weights or the data cannot be used; the message says what and how to mend it.
     """
     resume = resume and not cfg.PHASES  # each phase finds its own checkpoint
-    spec_of_builder(cfg.MODEL.BACKBONE.NAME)
+    arch = spec_of_builder(cfg.MODEL.BACKBONE.NAME).name
     check_keys(cfg, overridden_keys)
     check_engine(cfg)
     check_testing(cfg)
     check_options(cfg, eval_only=eval_only)
     check_loader(cfg, eval_only=eval_only)
     check_phases(cfg, overridden_keys)
-    plan = plan_start(cfg, resume)
+    plan = plan_start(cfg, resume, arch)
     weights = plan.weights
     if weights:
         check_weights(cfg, weights)
-        if warning := variant_warning(weights, spec_of_builder(cfg.MODEL.BACKBONE.NAME).name):
+        if warning := variant_warning(weights, arch):
             plan.lines.append(warning)
 
     plan.lines += resolve_engine(cfg)
@@ -105,7 +105,7 @@ def check_options(cfg: CfgNode, *, eval_only: bool) -> None:
     if cfg.MODEL.ROI_LOC_HEAD.MODE not in ("", *MODES):
         raise InputError(f"MODEL.ROI_LOC_HEAD.MODE: {cfg.MODEL.ROI_LOC_HEAD.MODE!r} is none of {', '.join(MODES)}")
     if eval_only and not cfg.MODEL.WEIGHTS:
-        raise InputError("--eval-only: give MODEL.WEIGHTS FILE")
+        raise InputError("--eval-only: give --weights FILE")
     if not eval_only and not cfg.DATASETS.TRAIN:
         raise InputError("DATASETS.TRAIN: empty; name data with --data DIR or --train DIR:SPLIT|FILE.json")
     if not eval_only and not cfg.PHASES:

@@ -93,6 +93,7 @@ class DetectionTrainer(Trainer):
         return {
             "task": "detection",
             "arch": spec_of_builder(cfg.MODEL.BACKBONE.NAME).name,
+            "initial_weights": cfg.MODEL.WEIGHTS,
             "mean": list(cfg.MODEL.PIXEL_MEAN),
             "std": list(cfg.MODEL.PIXEL_STD),
             "channel_order": cfg.INPUT.FORMAT,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
-from backbones.weights.read import Weights, weights_in
+from backbones.weights.read import Weights, read_weights, weights_in
 
 from detectron2.config import CfgNode
 
@@ -42,15 +42,19 @@ class RunPlan:
         self.weights = self.checkpoint = None
 
 
-def plan_start(cfg: CfgNode, resume: bool) -> RunPlan:
+def plan_start(cfg: CfgNode, resume: bool, arch: str) -> RunPlan:
     """Reads the one file that a run starts from: its last checkpoint where it resumes, else MODEL.WEIGHTS.
+
+    MODEL.WEIGHTS stays as the user wrote it. Weights that the user has named are downloaded here, if they are not in
+    the cache; a run that resumes downloads nothing.
 
     Args:
         cfg: the config; prepare fills it in afterwards.
         resume: the run goes on.
+        arch: name of the run's network.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read or downloaded.
     """
     plan = RunPlan(cfg, resume)
     if resume:
@@ -58,8 +62,8 @@ def plan_start(cfg: CfgNode, resume: bool) -> RunPlan:
         plan.checkpoint = read_checkpoint(path)
         plan.weights = weights_in(plan.checkpoint, path)
     elif cfg.MODEL.WEIGHTS:
-        path = cfg.MODEL.WEIGHTS
-        plan.weights = weights_in(read_checkpoint(path), path)
+        plan.weights = read_weights(cfg.MODEL.WEIGHTS, arch)
+        plan.lines += [plan.weights.origin] if plan.weights.origin else []
     return plan
 
 

@@ -14,7 +14,7 @@ from run_tools import PROJECT
 ARROWS = {
     "backbones": {"backbones.weights"},
     "backbones.weights": {"backbones"},
-    "residet.cli": {"backbones"},
+    "residet.cli": {"backbones", "backbones.weights"},
     "residet": {"residet.cli", "backbones", "backbones.weights"},
     "classification": {"classification.data", "residet", "backbones", "backbones.weights"},
     "classification.data": {"residet", "backbones", "backbones.weights"},

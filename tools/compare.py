@@ -10,6 +10,7 @@ from pathlib import Path
 
 from residet.cli.arguments import Parser, add_sweep
 from residet.cli.exits import exit_code
+from residet.cli.weights import add_list_weights, add_weights
 
 
 def work(args):
@@ -42,11 +43,8 @@ def parse(argv=None):
         metavar="DIR",
         help="data folder in VOC, COCO or YOLO layout; without it, the data that the configs name",
     )
-    what.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="checkpoint to start from; {arch} stands for the name of each config's network",
-    )
+    add_weights(what, "checkpoint to start from, {arch} stands for the name of each config's network")
+    add_list_weights(what)
     what.add_argument(
         "--random", action="store_true", help="start from random weights, in addition to --weights if it is given"
     )

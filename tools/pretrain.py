@@ -3,7 +3,8 @@
 tools/pretrain.py --arch resnext101_32x4d --data IMAGENET
 tools/pretrain.py --data CIFAR10 --dataset cifar10 --download --config-file configs/classification/cifar_wrn.yaml
 tools/pretrain.py --data IMAGENET --scan
-tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET MODEL.WEIGHTS FILE CLASSIFICATION.TEST.VIEWS 10crop
+tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET --weights FILE CLASSIFICATION.TEST.VIEWS 10crop
+tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET --weights torchvision:resnet50
 torchrun --nproc-per-node 8 tools/pretrain.py --arch resnet50 --data IMAGENET
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
+from residet.cli.weights import add_list_weights, add_weights
 
 
 def parse(argv=None):
@@ -30,6 +32,8 @@ def parse(argv=None):
     data.add_argument(
         "--scan", action="store_true", help="decode every image, list those that cannot be decoded, and stop"
     )
+    add_weights(network, "classifier to start from, or to evaluate; overrides MODEL.WEIGHTS")
+    add_list_weights(network)
     parser.set_defaults(config_file="classification/imagenet")
     return parser.parse_args(argv)
 
@@ -51,6 +55,8 @@ def setup(args):
         cfg.CLASSIFICATION.DATA = args.data
     if args.dataset:
         cfg.CLASSIFICATION.DATASET = args.dataset
+    if args.weights:
+        cfg.MODEL.WEIGHTS = args.weights
     cfg.CLASSIFICATION.DOWNLOAD |= args.download
     resolve_device(cfg)
     if args.scan:

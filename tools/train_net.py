@@ -10,6 +10,7 @@ import sys
 from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
+from residet.cli.weights import add_list_weights, add_weights
 
 
 def parse(argv=None):
@@ -28,15 +29,12 @@ def parse(argv=None):
         "--arch", metavar="NAME", help="network of the catalogue, e.g. resnet50, in the place of the config's"
     )
     start = network.add_mutually_exclusive_group()
-    start.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS",
-    )
+    add_weights(start, "classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS")
     start.add_argument("--from-scratch", action="store_true", help="random weights, group norms, nothing frozen")
     network.add_argument(
         "--freeze", type=int, metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
     )
+    add_list_weights(network)
     parser.set_defaults(config_file="faster_rcnn_resnet50_fpn")
     return parser.parse_args(argv)
 

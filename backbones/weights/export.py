@@ -20,7 +20,7 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
     """Writes the weights of a classifier, or of a detector's backbone, in the format of a library.
 
     Args:
-        source: the file to convert, as `read_weights` reads it.
+        source: the file to convert, or a name of weights, as `read_weights` takes it.
         output: the file to write, `.pth` or `.safetensors`. For detectron2 only `.pth`.
         to: the format, one of FORMATS. "residet" writes a residet checkpoint; "torchvision" and "timm" write a bare
             state dict; "detectron2" writes a checkpoint with detectron2's parameter names. detectron2's
@@ -34,7 +34,7 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
         InputError: the file cannot be read or does not fill the network, the library has no such network, or `output`
             has another suffix.
     """
-    weights = read_weights(source)
+    weights = read_weights(source, arch)
     spec = spec_of(weights, arch)
     name = _name(spec, to)
     state = _network(spec, weights).state_dict()

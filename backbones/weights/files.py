@@ -52,7 +52,12 @@ def read_checkpoint(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; check the path")
+        raise InputError(f"{path}: no such checkpoint; check the path, or name published weights (--list-weights)")
+    if path.suffix == ".t7":
+        raise InputError(
+            f"{path}: is a file of Torch7, which residet does not read: the only reader on the package index does not "
+            "check the sizes in the file; save the parameters in Torch7 as arrays, and those as .safetensors"
+        )
     read = {".safetensors": _read_safetensors, ".pkl": _read_pickle}.get(path.suffix, _read_torch)
     try:
         content = read(path)

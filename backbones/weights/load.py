@@ -179,7 +179,8 @@ def load_backbone(
     """A network without its classifier, filled from a file of a classifier or a detector.
 
     Args:
-        path: a file of residet, torchvision, timm, detectron2 or Caffe2.
+        path: a file of residet, torchvision, timm, detectron2 or Caffe2; or a name of published weights, such as
+            "timm:resnet50.a1_in1k" (docs/weights.md).
         arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
         norm: makes the norm layer for a number of channels.
         checkpoint_activations: as of `ResidualNet`.
@@ -192,9 +193,10 @@ def load_backbone(
         input_size, classes.
 
     Raises:
-        InputError: the file cannot be read, the network of the file is unknown, or the file does not fill the network.
+        InputError: the file cannot be read or downloaded, the network of the file is unknown, or the file does not fill
+            the network.
     """
-    weights = read_weights(path)
+    weights = read_weights(path, arch)
     spec = spec_of(weights, arch)
     network = spec.build(None, norm=norm, stages=stages, checkpoint_activations=checkpoint_activations)
     with torch.device("meta"):
@@ -216,7 +218,7 @@ def fill_network(spec: NetworkSpec, path: str | Path, num_classes: int | None = 
 
     Args:
         spec: the network.
-        path: a file that `read_weights` reads.
+        path: a file or a name that `read_weights` takes.
         num_classes: outputs of the classifier. None takes the file's number of outputs, 0 leaves the classifier out.
         options: further arguments of the network's class.
 
@@ -227,7 +229,7 @@ def fill_network(spec: NetworkSpec, path: str | Path, num_classes: int | None = 
     Raises:
         InputError: the file cannot be read, holds another network, or does not fill the network.
     """
-    weights = read_weights(path)
+    weights = read_weights(path, spec.name)
     spec_of(weights, spec.name)
     last = [f"{spec.last_layer}.weight", f"{spec.last_layer}.bias"]
     outputs = len(weights.state[last[1]]) if last[1] in weights.state else 0

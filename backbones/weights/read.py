@@ -7,19 +7,17 @@ A residet checkpoint is a dict: `model` (parameters by name), the metadata of `C
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
+from backbones.weights.hub import locate
 from backbones.weights.naming import from_caffe2, from_detectron2, from_timm_vgg, is_caffe2, is_detectron2, is_timm_vgg
+from backbones.weights.published import IMAGENET_MEAN, IMAGENET_STD
 
 from torch import Tensor, nn
-
-# ImageNet's mean and standard deviation of RGB pixels in 0 to 255, used to train torchvision's and timm's weights.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class CheckpointMetadata:
         channel_order: "RGB" or "BGR".
         input_size: side of the training images, in pixels.
         classes: names of the classes, in the order of the outputs.
+        initial_weights: the weights that the training started from, as the user named them; "" for random ones.
     """
 
     task: str | None = None
@@ -43,6 +42,7 @@ class CheckpointMetadata:
     channel_order: str | None = None
     input_size: int | None = None
     classes: tuple[str, ...] | None = None
+    initial_weights: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,13 @@ class Weights(CheckpointMetadata):
     """Parameters from a file, by residet's names, with the file's metadata.
 
     Attributes:
-        path: the file.
+        path: the file, or the name that has led to the file; for messages.
         state: parameters and buffers by name.
         naming: the library whose parameter names the file had: "torchvision" (residet and timm use torchvision's
             names), "detectron2" or "caffe2".
         normalisation: state of the pixel normalisation (classification.data.normalise); None for mean and std alone.
         anchors: {"sizes": …, "aspect_ratios": …} of a residet detector's anchors; None for other files.
+        origin: a line for the log on weights that the user has named: name, accuracy, pixels, licence, file.
     """
 
     path: str
@@ -63,6 +64,7 @@ class Weights(CheckpointMetadata):
     naming: str = "torchvision"
     normalisation: Mapping | None = None
     anchors: Mapping | None = None
+    origin: str = ""
 
     @property
     def is_detector(self) -> bool:
@@ -76,24 +78,30 @@ class Weights(CheckpointMetadata):
         return {k: v for k, v in items.items() if v is not None}
 
 
-def read_weights(path: str | Path) -> Weights:
+def read_weights(source: str | Path, arch: str = "") -> Weights:
     """Reads parameters from a checkpoint of residet, torchvision, timm, detectron2 or Caffe2 (MSRA's files).
 
     Args:
-        path: a file that `files.read_checkpoint` reads.
+        source: a file that `files.read_checkpoint` reads; or a name of published weights, such as
+            "torchvision:resnet50", whose file is downloaded if it is not in the cache (`hub.locate`).
+        arch: name of the network that the weights are for; needed for the name "auto" alone.
 
     Raises:
-        InputError: the file does not exist, is damaged, holds no parameters, or has metadata of a wrong form.
+        InputError: the file does not exist, cannot be downloaded, is damaged, holds no parameters, or has metadata of a
+            wrong form.
     """
-    return weights_in(read_checkpoint(path), path)
+    located = locate(source, arch)
+    weights = weights_in(read_checkpoint(located.path), located.name, located.metadata)
+    return replace(weights, origin=located.origin)
 
 
-def weights_in(content: Mapping, path: str | Path) -> Weights:
+def weights_in(content: Mapping, path: str | Path, published: Mapping | None = None) -> Weights:
     """The parameters and metadata of a checkpoint that has been read already.
 
     Args:
         content: the dict that `files.read_checkpoint` returned.
         path: the file, for messages.
+        published: metadata that the publisher gives beside the file; what the file itself says comes first.
 
     Raises:
         InputError: `content` holds no parameters, or metadata of a wrong form.
@@ -119,6 +127,7 @@ def weights_in(content: Mapping, path: str | Path) -> Weights:
             pixels = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "channel_order": "RGB"}
         metadata = pixels | metadata
     further = {key: content.get(key) for key in ("normalisation", "anchors")}
+    metadata = dict(published or {}) | metadata
     return Weights(**metadata, path=str(path), state=state, naming=naming, **further)
 
 
@@ -138,6 +147,8 @@ def _metadata(content: Mapping, path: str | Path) -> dict:
     for key in {"mean", "std"} & set(metadata):
         if len(metadata[key]) != 3 or not all(isinstance(v, int | float) for v in metadata[key]):
             raise InputError(f"{path}: {key} is not three numbers: {metadata[key]}; correct this key of the checkpoint")
+    if not isinstance(metadata.get("initial_weights", ""), str):
+        raise InputError(f"{path}: initial_weights is no text; correct this key of the checkpoint")
     if "arch" in metadata:
         arch = _catalogue_name(metadata.pop("arch"), from_residet="task" in content)
         metadata |= {"arch": arch} if arch else {}

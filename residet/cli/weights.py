@@ -1,0 +1,47 @@
+"""The arguments of the tools that start from weights: --weights and --list-weights."""
+
+from __future__ import annotations
+
+import argparse
+
+from backbones.errors import InputError
+
+
+class _ListWeights(argparse.Action):
+    """Prints the published weights of a network, or of all networks, and ends the tool."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        # Within the function: the table needs the catalogue of networks, and with it torch, but --help does not.
+        from backbones.weights.published import weights_table
+
+        try:
+            print(weights_table(values or ""))
+        except InputError as e:
+            parser.error(str(e))
+        parser.exit()
+
+
+def add_list_weights(parser: argparse.ArgumentParser) -> None:
+    """Adds --list-weights."""
+    parser.add_argument(
+        "--list-weights",
+        nargs="?",
+        metavar="ARCH",
+        action=_ListWeights,
+        help="print the published weights of a network, or of all networks, and stop",
+    )
+
+
+def add_weights(parser: argparse._ActionsContainer, purpose: str) -> None:
+    """Adds --weights.
+
+    Args:
+        parser: the parser, or a group of the parser.
+        purpose: what the weights are for, the beginning of the help text.
+    """
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|NAME",
+        help=f"{purpose}: a file, or a name such as torchvision:resnet50, timm:resnet50.a1_in1k, hf:ORG/REPO, "
+        "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x, https://…, or auto for the best of the network",
+    )
