@@ -127,24 +127,23 @@ def download_from_hub(name: str, repository: str, files: tuple[str, ...]) -> Pat
     for file in files:
         if found := in_hub_cache(repository, file):
             return found
-    cache, endpoint = constants.HF_HUB_CACHE, constants.ENDPOINT
-    folder = f"copy the folder models--{repository.replace('/', '--')} of that machine's cache into {cache}"
+    folder = f"models--{repository.replace('/', '--')}"
+    place = f"copy the folder {folder} of that machine's cache into {constants.HF_HUB_CACHE}"
     for file in files:
-        url = huggingface_hub.hf_hub_url(repository, file, endpoint=endpoint)
+        url = huggingface_hub.hf_hub_url(repository, file)
         try:
             # `hf_hub_download` alone would try for minutes to reach a server that is out of reach.
-            huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT, endpoint=endpoint)
-            path = Path(huggingface_hub.hf_hub_download(repository, file, endpoint=endpoint))
+            huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT)
             with contextlib.suppress(errors.EntryNotFoundError):  # what timm says about the weights
-                huggingface_hub.hf_hub_download(repository, "config.json", endpoint=endpoint)
-            return path
+                huggingface_hub.hf_hub_download(repository, "config.json")
+            return Path(huggingface_hub.hf_hub_download(repository, file))
         except errors.GatedRepoError as e:
             page = url.partition("/resolve/")[0]
             raise InputError(f"{name}: accept the terms of use at {page}, then run `hf auth login`") from e
         except errors.RemoteEntryNotFoundError:
             continue
         except Exception as e:  # the library's HTTP client, and with it the exceptions, differ from version to version
-            raise _failed(name, url, folder, e) from e
+            raise _failed(name, url, place, e) from e
     raise InputError(f"{name}: the repository has no file {' or '.join(files)}; name its file: hf:{repository}/FILE")
 
 

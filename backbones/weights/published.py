@@ -156,7 +156,7 @@ def _rank(row: PublishedWeights) -> tuple:
 
 
 def weights_table(arch: str = "", table_format: str = "simple") -> str:
-    """A table of the published weights, with accuracy, preprocessing and licence. `auto` takes the rows with a star.
+    """A table of the published weights, with accuracy, preprocessing and licence. `auto` takes the row with a star.
 
     Args:
         arch: name of a network, or "" for all networks that have weights.

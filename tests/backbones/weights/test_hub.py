@@ -18,11 +18,15 @@ from backbones.weights import download, hub, published
 from backbones.weights.hub import check_source, locate
 from backbones.weights.load import load_backbone
 from backbones.weights.read import IMAGENET_MEAN, read_weights
+from detection import build_detector
 
 import pytest
 import safetensors.torch
 import torch
 import torchvision
+from calibrate import make_norms_matter
+from detectron2 import model_zoo
+from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 from huggingface_hub import constants
 from recognisable_states import recognisable
@@ -51,6 +55,7 @@ def server(tmp_path, monkeypatch):
 
 def use_address(monkeypatch, url):
     monkeypatch.setattr(constants, "ENDPOINT", url.rstrip("/"))
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(hub, "ADDRESSES", dict.fromkeys(hub.ADDRESSES, url))
 
 
@@ -75,7 +80,7 @@ def files_in(folder):
 def serve_row(server, monkeypatch, name, content):
     """Serves `content` as the file of a row of torchvision, with its checksum in the file's name."""
     (row,) = (row for row in published.published() if row.full_name == name)
-    file = f"{row.network}-{hashlib.sha256(content).hexdigest()[:8]}a.pth".replace("a.pth", ".pth")
+    file = f"{row.network}-{hashlib.sha256(content).hexdigest()[:16]}.pth"
     monkeypatch.setattr(hub, "find", lambda _: dataclasses.replace(row, file=file))
     monkeypatch.setattr(hub, "for_network", lambda _: [hub.find(name)])
     server.files["/" + file] = content
@@ -302,3 +307,27 @@ def test_a_run_keeps_the_name_and_does_not_download_again(server, shapes, small,
     done = pretrain("--weights", url, "--resume", *args, "CLASSIFICATION.EPOCHS", 2)
     assert done.returncode == 0, done.stderr
     assert read_weights(run / "model_final.pth").initial_weights == url and server.downloads() == ["/w.pth"]
+
+
+@pytest.mark.slow
+def test_a_detector_of_the_model_zoo_detects_as_in_detectron2(server, monkeypatch):
+    name = "COCO-Detection/faster_rcnn_R_50_FPN_1x"
+    cfg = model_zoo.get_config(name + ".yaml")
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = "cpu", "", 0.0
+    image = torch.randint(256, (3, 96, 128), dtype=torch.uint8)
+    theirs = make_norms_matter(build_model(cfg), [{"image": image}])
+    content = pickle.dumps({"model": {k: v.numpy() for k, v in theirs.state_dict().items()}})
+    row = published.find(f"detectron2:{name}")
+    file = f"{name}/model_final_{hashlib.md5(content).hexdigest()[:6]}.pkl"
+    monkeypatch.setattr(hub, "find", lambda _: dataclasses.replace(row, file=file))
+    server.files["/" + file] = content
+    config = PROJECT / "configs" / "faster_rcnn_resnet50_fpn.yaml"
+    options = ["MODEL.BACKBONE.NAME", "build_resnet50_caffe_fpn_backbone", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0]
+    monkeypatch.setattr(hub, "for_network", lambda _: [hub.find(name)])
+    ours = build_detector(config, f"detectron2:{name}.yaml", [*options, "MODEL.DEVICE", "cpu"])
+    assert ours.cfg.INPUT.FORMAT == "BGR"
+    with torch.no_grad():
+        (found,), (truth,) = ours([{"image": image}]), theirs([{"image": image}])
+    found, truth = found["instances"], truth["instances"]
+    assert len(truth) > 10 and torch.equal(found.pred_classes, truth.pred_classes)
+    torch.testing.assert_close(found.pred_boxes.tensor, truth.pred_boxes.tensor, rtol=0, atol=1e-2)
