@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,6 @@ import torchvision
 from iopath.common.file_io import get_cache_dir
 
 AUTO = "auto"
-SCHEMES = ("torchvision", "timm", "hf", "detectron2", "https", "http")
 # Where the files of a source lie.
 ADDRESSES = {
     "torchvision": "https://download.pytorch.org/models/",
@@ -51,8 +51,10 @@ class LocatedWeights:
 
 
 def is_name(source: str | Path) -> bool:
-    """Whether `source` names published weights rather than a file."""
-    return isinstance(source, str) and (source == AUTO or bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", source)))
+    """Whether `source` names published weights rather than a file. A file may have a colon in its path."""
+    if not isinstance(source, str) or source == AUTO:
+        return source == AUTO
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", source)) and not os.path.isfile(source)
 
 
 def check_source(source: str | Path, arch: str) -> None:
@@ -141,20 +143,18 @@ def _resolve(source: str, arch: str) -> _Remote:
 
 def _resolve_scheme(source: str) -> _Remote:
     scheme, _, rest = source.partition(":")
-    resolve = {
+    sources = {
         "torchvision": _torchvision,
         "timm": lambda name: _of_row(find(f"timm:{name}")),
         "hf": _hugging_face,
         "detectron2": _detectron2,
         "https": lambda _: _url(source),
         "http": lambda _: _url(source),
-    }.get(scheme)
-    if resolve is None:
-        raise InputError(
-            f"{source}: {scheme}: is no source of weights; name a file by its path, {AUTO}, or "
-            f"{', '.join(f'{name}:…' for name in SCHEMES[:-1])}"
-        )
-    return resolve(rest)
+    }
+    if scheme not in sources:
+        names = ", ".join(f"{name}:…" for name in sources if name != "http")
+        raise InputError(f"{source}: {scheme}: is no source of weights; name a file by its path, {AUTO}, or {names}")
+    return sources[scheme](rest)
 
 
 def _of_row(row: PublishedWeights) -> _Remote:

@@ -286,6 +286,13 @@ def test_auto_refuses_a_network_without_published_weights(server):
     assert not server.requests
 
 
+def test_a_file_with_a_colon_in_its_path_is_a_file(tmp_path, monkeypatch, small):
+    monkeypatch.chdir(tmp_path)
+    Path("run:1").mkdir()
+    Path("run:1", "w.pth").write_bytes(small[0])
+    assert read_weights("run:1/w.pth").path == "run:1/w.pth"
+
+
 def test_a_torch7_file_is_refused(tmp_path):
     (tmp_path / "wrn-50-2.t7").write_bytes(b"\x04\x00\x00\x00")
     with pytest.raises(InputError, match=r"wrn-50-2\.t7: is a file of Torch7"):
