@@ -268,7 +268,7 @@ def test_prepare_names_what_is_wrong(shapes):
         prepared("TEST.BEST_METRIC", "bbox/AP", "DATASETS.TEST", ("a", "b"))
     with pytest.raises(InputError, match=r"SCALE_LR_FROM_BATCH: phases have learning rates"):
         prepared("SOLVER.SCALE_LR_FROM_BATCH", 8, "PHASES", [{"name": "a"}])
-    with pytest.raises(InputError, match=r"give MODEL\.WEIGHTS"):
+    with pytest.raises(InputError, match="give --weights FILE"):
         prepared(eval_only=True)
     with pytest.raises(InputError, match=r"coco_2017_train|instances_train2017"):
         prepared()

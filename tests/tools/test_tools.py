@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite(shapes, tmp_path):
         (["--arch", "resnext51_32x4d"], ["unknown arch", "did you mean resnext50_32x4d"]),
         (["--data", "/nowhere"], ["--data", "/nowhere"]),
         (["--config-file", "none.yaml"], ["none.yaml", "no such config"]),
-        (["--eval-only"], ["MODEL.WEIGHTS"]),
+        (["--eval-only"], ["--eval-only", "--weights FILE"]),
     ],
 )
 def test_pretrain_mistakes(shapes, args, words):
