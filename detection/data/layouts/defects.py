@@ -23,6 +23,11 @@ FROM_ZERO = (
     "boxes with a corner at 0 where pixels count from 1; if the pixels of these data count from 0, set "
     "DATASETS.VOC_FIRST_PIXEL 0"
 )
+OTHER_ENDING = "images named with another ending than their file has, found by the rest of the name"
+NOT_UTF8 = "files that are no text in UTF-8, read as Latin-1"
+NO_CLASS_GIVEN = "objects without a class, left out"
+IGNORED = "shapes with the label __ignore__, left out"
+NO_BOX = "points and other shapes without a box, left out"
 NOT_FINITE = "boxes with a coordinate that is no number, dropped"
 NO_AREA = "boxes of no area, dropped"
 INVERTED = "boxes with xmin > xmax or ymin > ymax, dropped"

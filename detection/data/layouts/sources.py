@@ -18,6 +18,10 @@ from backbones.errors import InputError
 from detection.data.layouts.coco import COCOReader
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.images import ImageReader, list_images
+from detection.data.layouts.objects.createml import CreateMLReader
+from detection.data.layouts.objects.labelme import LabelMeReader
+from detection.data.layouts.objects.table import TableReader
+from detection.data.layouts.objects.via import VIAReader
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 from detection.data.layouts.unread import unread_annotations
 from detection.data.layouts.voc import VOCReader
@@ -26,7 +30,16 @@ from detection.data.layouts.yolo import YOLOReader
 from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 
 # A folder is read by the one reader that finds splits in the folder; a file by the first reader that recognises it.
-READERS: tuple[Reader, ...] = (VOCReader(), COCOReader(), YOLOReader(), ImageReader())
+READERS: tuple[Reader, ...] = (
+    VOCReader(),
+    VIAReader(),
+    CreateMLReader(),
+    LabelMeReader(),
+    COCOReader(),
+    YOLOReader(),
+    TableReader(),
+    ImageReader(),
+)
 # Names of the splits that serve each role. The first name that a folder has is taken.
 _ROLES = {"train": ("train", "trainval", "all"), "test": ("test", "val", "all"), "val": ("val", "test", "all")}
 
