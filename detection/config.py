@@ -25,6 +25,10 @@ def add_detection_config(cfg: CfgNode) -> None:
     cfg.DATASETS.SKIP_MISSING = False
     # Whether to train on objects that are marked `difficult`. detectron2 does; Fast and Faster R-CNN did not.
     cfg.DATASETS.TRAIN_ON_DIFFICULT = True
+    # Share of the images that are for the test, and the seed that chooses them, where data have no test split. The seed
+    # is not SEED, so that runs with other seeds are tested on the same images.
+    cfg.DATASETS.VAL_SHARE = 0.2
+    cfg.DATASETS.VAL_SEED = 0
     # Number of training images that the config's schedule and anchors are meant for. If --train or --data names data
     # with another number of images, schedule and anchors are scaled to the data; 0 turns the scaling off.
     cfg.DATASETS.SCHEDULE_IMAGES = 0

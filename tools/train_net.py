@@ -24,6 +24,13 @@ def parse(argv=None):
     )
     data.add_argument("--train", metavar=source, help="training data; overrides DATASETS.TRAIN and --data")
     data.add_argument("--val", metavar=source, help="test data; overrides DATASETS.TEST and --data")
+    data.add_argument(
+        "--val-share",
+        type=float,
+        metavar="SHARE",
+        help="share of the training images to test on, if the data have no test split (default 0.2); "
+        "overrides DATASETS.VAL_SHARE",
+    )
     add_format(data)
     network.add_argument(
         "--arch", metavar="NAME", help="network of the catalogue, e.g. resnet50, in the place of the config's"
@@ -43,6 +50,7 @@ def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
     from detection.config import default_config, freeze_stages, from_scratch
     from detection.data.layouts.sources import data_splits, find_split
+    from detection.data.splitting import resolve_test_data
     from detection.network import put_network
     from detection.phases import resolve_phases_output
     from detection.prepare import prepare
@@ -59,9 +67,13 @@ def setup(args):
     layout = cfg.DATASETS.FORMAT
     if args.data:
         train_data, test_data = data_splits(args.data, layout)
-        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train_data,), (test_data,)
+        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train_data,), (test_data,) if test_data else ()
     if args.train:
         cfg.DATASETS.TRAIN = (find_split(args.train, "train", "--train", layout),)
+        if args.val_share is not None and not args.data:
+            cfg.DATASETS.TEST = ()
+    if args.val_share is not None:
+        cfg.DATASETS.VAL_SHARE = args.val_share
     if args.val:
         cfg.DATASETS.TEST = (find_split(args.val, "val", "--val", layout),)
     if args.weights:
@@ -77,6 +89,7 @@ def setup(args):
     else:
         resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
     seed = cfg.SEED
+    lines = resolve_test_data(cfg, eval_only=args.eval_only, resume=resume, asked=args.val_share is not None)
     plan = prepare(
         cfg,
         eval_only=args.eval_only,
@@ -85,6 +98,7 @@ def setup(args):
         schedule_batch_size=schedule_batch_size,
     )
     plan.command = command_to_resume(args, [] if seed == cfg.SEED else ["SEED", cfg.SEED])
+    plan.lines[:0] = lines
     return plan
 
 

@@ -45,8 +45,7 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
         raise InputError("DATASETS.TEST: empty; name data with --data DIR or --val DIR:SPLIT|FILE.json")
     names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     defects = {name: Defects() for name in names}
-    options = ReaderOptions(cfg.DATASETS.VOC_FIRST_PIXEL, cfg.DATASETS.FORMAT, cfg.DATASETS.SKIP_MISSING)
-    sources = {name: read_source(name, defects[name], options) for name in names}
+    sources = {name: read_source(name, defects[name], reader_options(cfg)) for name in names}
     for name in cfg.DATASETS.TRAIN:
         _check_trainable(name, sources[name], defects[name], cfg.DATASETS.TRAIN_ON_DIFFICULT)
     deciding = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
@@ -68,6 +67,11 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
     cfg.DATASETS.CLASSES = classes
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = len(classes)
     return lines
+
+
+def reader_options(cfg: CfgNode) -> ReaderOptions:
+    """The settings for readers that a config has."""
+    return ReaderOptions(cfg.DATASETS.VOC_FIRST_PIXEL, cfg.DATASETS.FORMAT, cfg.DATASETS.SKIP_MISSING)
 
 
 def _classes(sources: list[Source]) -> list[str]:

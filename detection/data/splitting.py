@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from backbones.errors import InputError
+from detection.data.catalog import reader_options
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.reader import ReaderOptions
 from detection.data.layouts.sources import read_source
@@ -17,9 +18,52 @@ from detection.data.layouts.split_list import SUFFIX, absolute, read_split_list,
 from detection.data.source_groups import source_groups
 
 import numpy as np
+from detectron2.config import CfgNode
+from detectron2.utils import comm
 
 # In the place of a class, for images without objects, so that both parts get some.
 _NO_OBJECT = None
+
+
+def resolve_test_data(cfg: CfgNode, *, eval_only: bool, resume: bool, asked: bool) -> list[str]:
+    """Splits the training data, if DATASETS.TEST is empty, and puts the names of both parts into the config.
+
+    The lists of the images of both parts lie in OUTPUT_DIR/splits. An evaluation tests on all images.
+
+    Args:
+        cfg: the config; OUTPUT_DIR is the folder of the run.
+        eval_only: the run only evaluates.
+        resume: the run goes on from an earlier one, with its lists.
+        asked: the user has given --val-share, so that data with test data are a mistake.
+
+    Returns:
+        lines for the log.
+
+    Raises:
+        InputError: `asked`, and there is nothing to split; or the data cannot be split.
+    """
+    data = cfg.DATASETS
+    if data.TEST or len(data.TRAIN) != 1:
+        if asked:
+            known = (
+                f"the test data are {', '.join(data.TEST)}" if data.TEST else "the training data are not one data set"
+            )
+            raise InputError(f"--val-share: {known}, so nothing is split; leave --val-share out")
+        return []
+    (name,) = data.TRAIN
+    if eval_only:
+        data.TEST = data.TRAIN
+        return [f"{name} has no test data: all of its images are tested"]
+    train, val, lines = split_data(
+        name,
+        Path(cfg.OUTPUT_DIR, "splits"),
+        reader_options(cfg),
+        share=data.VAL_SHARE,
+        seed=data.VAL_SEED,
+        keep=resume,
+    )
+    data.TRAIN, data.TEST = (train,), (val,)
+    return lines
 
 
 def split_data(
@@ -41,14 +85,16 @@ def split_data(
         names of the training data and of the test data, and lines for the log.
 
     Raises:
-        InputError: the data are broken or have no annotations, all images are of one source, or the lists to keep are of
-            other data.
+        InputError: the data are broken or have no annotations, all images are of one source, or the lists to keep are
+            of other data.
     """
     train, val = (folder / f"{part}{SUFFIX}" for part in ("train", "val"))
     if keep:
         for path in (train, val):
             if read_split_list(path)[0] != absolute(name):
-                raise InputError(f"{path}: is a part of {read_split_list(path)[0]}, not of {name}; give the run's own data")
+                raise InputError(
+                    f"{path}: is a part of {read_split_list(path)[0]}, not of {name}; give the run's own data"
+                )
         return str(train), str(val), []
     if not 0 < share < 1:
         raise InputError(f"DATASETS.VAL_SHARE: {share} must be between 0 and 1, such as 0.2")
@@ -60,13 +106,15 @@ def split_data(
     in_test = stratified(groups, classes, share, seed)
     if all(in_test) or not any(in_test):
         raise InputError(
-            f"{name}: its {len(groups)} images are of one source, and cannot be split into training and test data; name "
-            "test data with --val"
+            f"{name}: its {len(groups)} images are of one source, and cannot be split into training and test data; "
+            "name test data with --val"
         )
     for path, part in ((train, False), (val, True)):
         chosen = zip(source.records, in_test, strict=True)
         images = {relative_image(record, name) for record, test in chosen if test == part}
-        write_split_list(path, absolute(name), images, seed, share)
+        if comm.is_main_process():
+            write_split_list(path, absolute(name), images, seed, share)
+    comm.synchronize()
     count = sum(in_test)
     head = (
         f"{name} has no test data: {count} of its {len(in_test)} images ({count / len(in_test):.0%}) are for the test, "
@@ -78,10 +126,16 @@ def split_data(
 
 def _one_sided(classes: list[set], in_test: list[bool]) -> list[str]:
     """A line for the log that names the classes that only one part has."""
-    parts = [{c for image, test in zip(classes, in_test, strict=True) if test == part for c in image} for part in (0, 1)]
+    parts = [
+        {c for image, test in zip(classes, in_test, strict=True) if test == part for c in image} for part in (0, 1)
+    ]
     only = [sorted(parts[a] - parts[1 - a] - {_NO_OBJECT}) for a in (0, 1)]
     kinds = ("training", "test")
-    return [f"warning: only in the {k} data, as too few sources have them: {', '.join(o)}" for k, o in zip(kinds, only, strict=True) if o]
+    return [
+        f"warning: only in the {kind} data, as too few sources have them: {', '.join(names)}"
+        for kind, names in zip(kinds, only, strict=True)
+        if names
+    ]
 
 
 def stratified(groups: list[int], classes: list[set], share: float, seed: int) -> list[bool]:

@@ -5,6 +5,8 @@ DIR                  such a folder without splits; or a folder of images without
 FILE.json            an annotation file of COCO, with the images in one of the usual folders (see `coco.find_images`)
 FILE.json:IMAGE_DIR  an annotation file of COCO, with the images in IMAGE_DIR
 FILE.yaml:SPLIT      a data.yaml of YOLO
+FILE.csv, FILE.txt   a table of boxes; FILE.csv:IMAGE_DIR if its images are elsewhere
+FILE.split.json      a part of other data, as a run that had to split its data has written it
 coco_2017_train …    detectron2's name of a split of COCO or VOC, which lies in $DETECTRON2_DATASETS or ./datasets
 """
 
@@ -23,6 +25,7 @@ from detection.data.layouts.objects.labelme import LabelMeReader
 from detection.data.layouts.objects.table import TableReader
 from detection.data.layouts.objects.via import VIAReader
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.split_list import SUFFIX, part_of, read_split_list
 from detection.data.layouts.unread import unread_annotations
 from detection.data.layouts.voc import VOCReader
 from detection.data.layouts.yolo import YOLOReader
@@ -79,25 +82,20 @@ def find_split(path: str, role: str, option: str, layout: str = "") -> str:
 def data_splits(root: str, layout: str = "") -> tuple[str, str]:
     """Names of the training data and the test data in a folder.
 
-    The training data are the split `train`, or `trainval` if the folder has no `train`. The test data are the split
-    `test`, or `val` if the folder has no `test`.
+    The training data are the split `train`, or `trainval` if the folder has no `train`, or all data if nobody has split
+    them. The test data are the split `test`, or `val` if the folder has no `test`, or "" if it has neither.
 
     Args:
         root: the folder.
         layout: name of the reader that reads the folder; "" if the folder's content decides.
 
     Raises:
-        InputError: the folder is missing, or has no layout that a reader knows, or lacks such a split.
+        InputError: the folder is missing, or has no layout that a reader knows, or has no training data.
     """
     if not Path(root).is_dir():
         raise InputError(f"--data: {root} is no folder; check the path")
-    train, test = (find_split(root, role, "--data", layout) for role in ("train", "test"))
-    if train == test:
-        raise InputError(
-            f"--data: {root} does not say which images are for training and which for the test; name these as --train "
-            "DIR_OR_FILE and --val DIR_OR_FILE"
-        )
-    return train, test
+    train, splits = find_split(root, "train", "--data", layout), splits_of(Path(root), layout)
+    return train, next((splits[name] for name in ("test", "val") if name in splits), "")
 
 
 def splits_of(folder: Path, layout: str = "") -> dict[str, str]:
@@ -165,6 +163,9 @@ def read_source(name: str, defects: Defects, options: ReaderOptions) -> Source:
     Raises:
         InputError: the data are missing or broken; the message names the file.
     """
+    if name.endswith(SUFFIX):
+        whole, images = read_split_list(Path(name))
+        return part_of(read_source(whole, defects, options), whole, images, Path(name))
     path, _, part = _path_of_builtin(name).partition(":")
     if path != name.partition(":")[0] and not Path(path).exists():
         raise InputError(

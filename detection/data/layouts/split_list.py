@@ -2,8 +2,8 @@
 
     {"source": "/data/raccoons:all", "images": ["images/raccoon-1.jpg", …], …}
 
-`source` is the name of the data, and `images` are the paths of the part's images from the folder of `source`. The name of
-such a part, for --train, --val and a config, is the path of the file.
+`source` is the name of the data, and `images` are the paths of the part's images from the folder of `source`. The name
+of such a part, for --train, --val and a config, is the path of the file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_split_list(path: Path) -> tuple[str, set[str]]:
     source = content.get("source") if isinstance(content, dict) else None
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(source, str) or not isinstance(images, list) or not all(isinstance(i, str) for i in images):
-        raise InputError(f"{path}: has no text `source` and no list `images`; remove the file, and split the data again")
+        raise InputError(f"{path}: has no text `source` and no list `images`; remove it, and split the data again")
     return source, set(images)
 
 
