@@ -12,6 +12,9 @@ from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import Parser, add_config_file, add_overrides
 from residet.cli.exits import exit_code
 
+# Among more images, look-alikes are sought only if the user asks for them.
+_COMPARED = 5000
+
 
 def names_of(source, layout):
     """The names of the data that an argument means: all splits of a folder, or the argument itself.
@@ -31,6 +34,7 @@ def work(args):
     from backbones.whole_files import write_json
     from detection.config import default_config
     from detection.data.catalog import resolve_datasets, slug
+    from detection.data.duplicates import compare_sets
     from detection.data.mapper import build_pipeline
     from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
     from residet.config import merge_config
@@ -60,6 +64,11 @@ def work(args):
                 cfg, name, readable, args.augmented, output / f"{slug(name)}_augmented.png", cfg.SEED
             )
             print(f"{dropped} boxes of {args.augmented} augmented samples were cropped away or left without area")
+    files = {name: [r["file_name"] for r in DatasetCatalog.get(name)] for name in names}
+    if args.duplicates or sum(map(len, files.values())) <= _COMPARED:
+        report["look_alikes"] = compare_sets(files)
+        for sets, pairs in report["look_alikes"].items():
+            print(f"{sets}: {len(pairs)} images look like another one, such as {' and '.join(pairs[0])}")
     write_json(report, output / "inspect.json")
     print(f"{json.dumps(sorted(p.name for p in output.iterdir()))} in {output}")
 
@@ -74,6 +83,11 @@ def parse(argv=None):
         "FILE.json:IMAGES, if they are elsewhere",
     )
     add_format(parser)
+    parser.add_argument(
+        "--duplicates",
+        action="store_true",
+        help=f"look for images that look alike among more than {_COMPARED} images, too",
+    )
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
         "--samples", type=int, default=9, metavar="N", help="number of images to draw with their boxes"

@@ -5,7 +5,6 @@ After `resolve_datasets`, "registered data" means a name in DatasetCatalog and M
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from backbones.errors import InputError
 from detection.data.layouts.defects import OTHER_CASE, Defects
 from detection.data.layouts.reader import ReaderOptions, Source
 from detection.data.layouts.sources import read_source
+from detection.data.source_groups import identical_files
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -217,9 +217,9 @@ def _same_content(train: set[Path], test: set[Path]) -> set[Path]:
     """Files of `test` with the same bytes as a file of `train`. Only files whose size occurs in both sets are read."""
     sizes = {path: path.stat().st_size for path in train | test if path.is_file()}
     possible = {sizes.get(p) for p in train} & {sizes.get(p) for p in test} - {None}
-    digests = {p: hashlib.md5(p.read_bytes()).digest() for p in sizes if sizes[p] in possible}
-    train_digests = {digests[p] for p in train if p in digests}
-    return {p for p in test if digests.get(p) in train_digests and p in digests}
+    paths = [path for path, size in sizes.items() if size in possible]
+    same = [{paths[i] for i in indices} for indices in identical_files(paths)]
+    return {path for files in same if files & train for path in files & test}
 
 
 def slug(source: str) -> str:

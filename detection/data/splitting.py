@@ -183,7 +183,7 @@ def stratified(groups: list[int], classes: list[set], share: float, seed: int) -
 
 def _repair(part_of: dict[int, int], holders: dict, contents: list[Counter], sizes: Counter) -> None:
     """Moves groups so that classes of two groups or more are in both parts; `part_of` is changed in place."""
-    for c, held in holders.items():
+    for held in holders.values():
         for part in (0, 1):
             if len(held) < 2 or any(part_of[g] == part for g in held):
                 continue

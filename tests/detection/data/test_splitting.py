@@ -134,7 +134,7 @@ def test_both_parts_are_read_by_the_names_of_their_lists(unsplit, tmp_path, monk
 
 
 def test_what_cannot_be_split_is_refused(unsplit, tmp_path):
-    train, val, _ = split(unsplit, tmp_path / "run")
+    _, val, _ = split(unsplit, tmp_path / "run")
     with pytest.raises(InputError, match=r"train\.split\.json: is a part of .*data:all, not of"):
         split(shutil.copytree(unsplit, tmp_path / "copy"), tmp_path / "run", keep=True)
     with pytest.raises(InputError, match=r"VAL_SHARE: 1\.5 must be between 0 and 1"):
