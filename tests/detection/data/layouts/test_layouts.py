@@ -59,8 +59,7 @@ def test_data_without_splits(tmp_path, write):
     assert list(splits_of(root)) == ["all"]
     for name in (splits_of(root)["all"], str(root), find_split(str(root), "train", "--train")):
         assert boxes_of(name) == expected(SPLITS)
-    with pytest.raises(InputError, match="does not say which images are for training"):
-        data_splits(str(root))
+    assert data_splits(str(root)) == (splits_of(root)["all"], "")
     assert snapshot(root) == before
 
 
@@ -105,7 +104,7 @@ def test_several_files_of_one_split_are_named_with_the_options_that_choose(tmp_p
 
 UNREAD = {
     "a 1.txt": "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12",  # KITTI
-    "labels.csv": "image,left,top,right,bottom\na 1.jpg,1,2,3,4\n",
+    "labels.csv": "image,cat,dog\na 1.jpg,1,0\n",
     "annotations.xml": '<annotations><image name="a 1.jpg"><box xtl="1"/></image></annotations>',  # CVAT
     "objects.json": '{"a 1.jpg": {"boxes": [[1, 2, 3, 4]]}}',
 }
