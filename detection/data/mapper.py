@@ -7,6 +7,7 @@ import os
 import warnings
 
 from backbones.errors import InputError, did_you_mean
+from detection.data.pixels import read_image
 
 import cv2
 import numpy as np
@@ -14,7 +15,6 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import Image, UnidentifiedImageError
 
 # Without this variable albumentations looks for updates on the network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -121,6 +121,7 @@ class DetectionMapper:
         """
         record = copy.deepcopy(record)
         image = read_image(record, self._format)
+        record |= {"width": image.shape[1], "height": image.shape[0]}
         annotations = record.pop("annotations", [])
         if self._with_instances:
             annotations = [a for a in annotations if not a.get("iscrowd")]
@@ -177,30 +178,3 @@ def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     crop = cfg.INPUT.CROP
     crops = [T.RandomCrop(crop.TYPE, crop.SIZE)] if is_train and crop.ENABLED else []
     return [*crops, *utils.build_augmentation(cfg, is_train)]
-
-
-def read_image(record: dict, image_format: str) -> np.ndarray:
-    """Reads the image of a dataset dict.
-
-    Args:
-        record: a dataset dict. If the dict states `width` and `height`, the image must have that size.
-        image_format: order of the channels, "RGB" or "BGR".
-
-    Returns:
-        (H, W, 3) uint8, turned upright as its EXIF orientation says.
-
-    Raises:
-        InputError: the image cannot be decoded, or the annotation states another size.
-    """
-    path = record["file_name"]
-    try:
-        image = utils.read_image(path, image_format)
-        utils.check_image_size(record, image)
-    except utils.SizeMismatchError as e:
-        raise InputError(
-            f"{path}: the image is {image.shape[1]}x{image.shape[0]}, its annotation says "
-            f"{record['width']}x{record['height']}; correct one of them"
-        ) from e
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as e:
-        raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
-    return image

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.drawing import draw_boxes
-from detection.data.mapper import DetectionMapper, read_image
+from detection.data.mapper import DetectionMapper
+from detection.data.pixels import read_image
 from residet.progress import progress
 
 import numpy as np

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from detection.data.drawing import draw_boxes
 from detection.data.loader import records_of
-from detection.data.mapper import DetectionMapper, read_image
+from detection.data.mapper import DetectionMapper
+from detection.data.pixels import read_image
 from detection.inference.modes import as_tested
 
 import numpy as np

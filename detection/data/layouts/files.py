@@ -13,7 +13,7 @@ from time import time_ns
 
 from backbones.errors import InputError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jfif")
 # Word in the name of a folder, a list or an annotation file -> role of the split.
 _ROLE_WORDS = {
     "train": ("train", "training", "trainset"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -10,10 +11,12 @@ from detection.data.layouts.defects import ABSENT, Defects
 from detection.data.layouts.files import IMAGE_SUFFIXES, all_files, with_suffix
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 # Number of the EXIF tag for the orientation. Images with an orientation of 5 to 8 are stored lying on their side.
 _ORIENTATION = 274
+# Resized to detectron2's 1333 pixels at most, a longer and narrower image would be narrower than 7 pixels.
+_NARROWEST = 200
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -24,19 +27,52 @@ def list_images(folder: Path) -> list[Path]:
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height of an image in pixels, read from the head of its file.
 
-    The size is that of the upright image: detectron2 turns an image by its EXIF orientation when reading the file.
+    The size is that of the upright image, turned as its EXIF orientation says.
 
     Raises:
-        InputError: the file cannot be read as an image.
+        InputError: the file cannot be read as an image, or the image is too narrow.
     """
+    with opened_image(path) as image:
+        width, height = image.size[::-1] if lies_on_its_side(image) else image.size
+    check_sides(path, width, height)
+    return width, height
+
+
+@contextlib.contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """A context with an image file opened. Errors of reading or decoding the file within the context are InputErrors.
+
+    Raises:
+        InputError: the file is missing, is no regular file, or cannot be decoded as an image.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: is missing, or no regular file; put the image there")
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            # For a PNG whose head has no EXIF, Pillow would decode the whole image to look for EXIF behind the pixels.
-            exif = image.getexif() if "exif" in image.info or image.format == "TIFF" else {}
-            return (height, width) if exif.get(_ORIENTATION) in (5, 6, 7, 8) else (width, height)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
+            yield image
+    except InputError:
+        raise
+    except Exception as e:  # of broken bytes, Pillow's decoders raise nearly anything
         raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
+
+
+def lies_on_its_side(image: Image.Image) -> bool:
+    """Whether an image is stored with its sides exchanged, so that its EXIF orientation turns it by 90 degrees.
+
+    TIFF files are not meant: Pillow itself gives these upright.
+    """
+    # For a PNG whose head has no EXIF, Pillow would decode the whole image to look for EXIF behind the pixels.
+    exif = image.getexif() if "exif" in image.info and image.format != "TIFF" else {}
+    return exif.get(_ORIENTATION) in (5, 6, 7, 8)
+
+
+def check_sides(path: Path, width: int, height: int) -> None:
+    """Raises InputError if an image is so narrow that nothing would be left of it after resizing."""
+    if max(width, height) > _NARROWEST * min(width, height):
+        raise InputError(
+            f"{path}: is {width}x{height} pixels, more than {_NARROWEST} times as long as wide; remove the image, or "
+            "cut it into pieces"
+        )
 
 
 def check_absent(

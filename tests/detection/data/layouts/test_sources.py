@@ -6,7 +6,7 @@ from detection.data.catalog import resolve_datasets
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.reader import ReaderOptions
 from detection.data.layouts.sources import find_split, read_source
-from detection.data.mapper import read_image
+from detection.data.pixels import read_image
 
 import numpy as np
 import pytest
