@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.layouts.images import check_sides, lies_on_its_side, opened_image
+from detection.data.layouts.images import ORIENTATION, check_sides, lies_on_its_side, opened_image
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -51,7 +51,7 @@ def pixels_of(image: Image.Image, image_format: str, *, upright: bool = True) ->
     Returns:
         (H, W, 3) uint8.
     """
-    if upright:
+    if upright and image.getexif().get(ORIENTATION, 1) != 1:  # without the condition, every image would be copied
         image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         image = Image.fromarray(_in_8_bits(np.asarray(image), of_16_bits=image.mode != "F"))

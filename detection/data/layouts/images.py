@@ -14,7 +14,7 @@ from detection.data.layouts.reader import Reader, ReaderOptions, Source
 from PIL import Image
 
 # Number of the EXIF tag for the orientation. Images with an orientation of 5 to 8 are stored lying on their side.
-_ORIENTATION = 274
+ORIENTATION = 274
 # Resized to detectron2's 1333 pixels at most, a longer and narrower image would be narrower than 7 pixels.
 _NARROWEST = 200
 
@@ -63,7 +63,7 @@ def lies_on_its_side(image: Image.Image) -> bool:
     """
     # For a PNG whose head has no EXIF, Pillow would decode the whole image to look for EXIF behind the pixels.
     exif = image.getexif() if "exif" in image.info and image.format != "TIFF" else {}
-    return exif.get(_ORIENTATION) in (5, 6, 7, 8)
+    return exif.get(ORIENTATION) in (5, 6, 7, 8)
 
 
 def check_sides(path: Path, width: int, height: int) -> None:
