@@ -12,7 +12,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -117,15 +118,27 @@ def _parse_table(path: Path, text: str, finder: ImageFinder) -> dict[str, Labels
         text: the content of the file.
         finder: finds the images, whose sizes tell how boxes are meant.
     """
-    delimiter = _delimiter(text[: 1 << 16])
+    rows = _rows(text, _delimiter(text[: 1 << 16]))
     try:
-        rows = list(_rows(text, delimiter))
+        first = list(islice(rows, _SAMPLE))
+        header = first.pop(0)[1] if has_header(first[0][1]) else []
+        columns, fractions = _read_columns(path, header, [row for _, row in first], finder)
+        return _labels(path, chain(first, rows), columns, fractions)
     except csv.Error as e:
         raise InputError(f"{path}: is no table ({e}); save the file as CSV again") from e
-    header = rows.pop(0)[1] if has_header(rows[0][1]) else []
-    if not rows:
+
+
+def _read_columns(path: Path, header: list[str], sample: list[list[str]], finder: ImageFinder) -> tuple[Columns, bool]:
+    """The columns of a table, and whether its boxes are in fractions of the image's sides.
+
+    Args:
+        path: the table.
+        header: the row with the names of the columns; [] if there is none.
+        sample: some rows of the table.
+        finder: finds the images, whose sizes tell how boxes are meant.
+    """
+    if not sample:
         raise InputError(f"{path}: has a header and no rows; export the annotations again")
-    sample = [row for _, row in rows[:_SAMPLE]]
     columns, lacks = named_columns(header)
     if lacks:
         raise InputError(f"{path}: has no column {', '.join(lacks)}; the header must name {HEADER}")
@@ -142,10 +155,14 @@ def _parse_table(path: Path, text: str, finder: ImageFinder) -> dict[str, Labels
                 f"{path}: its columns cannot be told apart; write their names into the first line, such as {HEADER}"
             )
         fractions = _in_fractions(sample, columns)
-    return _labels(path, rows, columns, fractions)
+    return columns, fractions
 
 
-def _by_content(rows: list[list[str]], sizes: list[tuple[int, int] | None], on_tie) -> Columns | None:
+def _by_content(
+    rows: list[list[str]],
+    sizes: list[tuple[int, int] | None],
+    on_tie: Callable[[Columns, Columns], Columns],
+) -> Columns | None:
     """The columns of a table without a header that names them; None if the rows have no boxes of images."""
     middle = sorted(map(len, rows))[len(rows) // 2] if rows else 0
     fitting = [(row, size) for row, size in zip(rows, sizes, strict=True) if len(row) == middle]
@@ -200,7 +217,7 @@ def _in_fractions(rows: list[list[str]], columns: Columns) -> bool:
     return not whole
 
 
-def _labels(path: Path, rows: list[tuple[int, list[str]]], columns: Columns, fractions: bool) -> dict[str, Labels]:
+def _labels(path: Path, rows: Iterable[tuple[int, list[str]]], columns: Columns, fractions: bool) -> dict[str, Labels]:
     """The labels of a table whose columns are known."""
     labels: dict[str, Labels] = {}
     for line, row in rows:
