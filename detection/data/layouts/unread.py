@@ -9,6 +9,8 @@ from detection.data.layouts.files import IMAGE_SUFFIXES, all_files, head, stem, 
 from detection.data.layouts.yolo_labels import is_label_file
 
 _JSON = re.compile(r'"(bbox|bndbox|boxes|shapes|regions|annotations|categories|segmentation|coordinates|labels?)"\s*:')
+_FOUR_NUMBERS = re.compile(r"\[\s*-?\d[\d.eE+-]*\s*(,\s*-?\d[\d.eE+-]*\s*){3,}\]")
+_IMAGE = re.compile("|".join(map(re.escape, IMAGE_SUFFIXES)), re.IGNORECASE)
 _XML = re.compile(r"<\s*(annotations?|bndbox|object|box|images?)[\s>]", re.IGNORECASE)
 _TABLE = re.compile(rf"({'|'.join(map(re.escape, IMAGE_SUFFIXES))})\W.*\d|xmin|x_?min|x1\W|bbox", re.IGNORECASE)
 # At most so many files of a kind are opened: those of one kind are alike.
@@ -23,11 +25,17 @@ def unread_annotations(folder: Path) -> Path | None:
     texts = sorted(with_suffix(files, ".txt"), key=lambda path: stem(path.name) not in images)
     looks = (
         (with_suffix(files, ".xml"), lambda path: _XML.search(head(path))),
-        (with_suffix(files, ".json"), lambda path: _JSON.search(head(path, 1 << 16))),
+        (with_suffix(files, ".json"), _is_annotation_json),
         (with_suffix(files, ".csv", ".tsv"), lambda path: _TABLE.search(head(path))),
         (texts, lambda path: _is_annotation_text(path, images)),
     )
     return next((path for paths, like in looks for path in paths[:_LOOKED_AT] if like(path)), None)
+
+
+def _is_annotation_json(path: Path) -> bool:
+    """Whether a JSON file has a key of annotations, or names images and has lists of four numbers or more."""
+    start = head(path, 1 << 16)
+    return bool(_JSON.search(start) or (_IMAGE.search(start) and _FOUR_NUMBERS.search(start)))
 
 
 def _is_annotation_text(path: Path, images: set[str]) -> bool:

@@ -106,6 +106,7 @@ UNREAD = {
     "a 1.txt": "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12",  # KITTI
     "labels.csv": "image,cat,dog\na 1.jpg,1,0\n",
     "annotations.xml": '<annotations><image name="a 1.jpg"><box xtl="1"/></image></annotations>',  # CVAT
+    "balls.json": '{"train": [{"url": "a 1.jpg", "balls": [[0, 0.4, 0.8, 0.1]]}]}',
     "objects.json": '{"a 1.jpg": {"boxes": [[1, 2, 3, 4]]}}',
 }
 
