@@ -10,6 +10,7 @@ import argparse
 import importlib
 import json
 import pickle
+import warnings
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -76,7 +77,8 @@ def read_checkpoint(path: str | Path) -> dict:
 
 def _read_torch(path: Path) -> object:
     # The training scripts of torchvision and timm store their command line beside the weights.
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch's own reader uses it for old files
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backbones.catalogue import CATALOGUE, get_spec
 from backbones.errors import InputError
+from backbones.weights.check import check_metadata, check_tensors
 from backbones.weights.files import read_checkpoint
 from backbones.weights.hub import locate
 from backbones.weights.naming import from_caffe2, from_detectron2, from_timm_vgg, is_caffe2, is_detectron2, is_timm_vgg
@@ -113,6 +114,7 @@ def weights_in(content: Mapping, path: str | Path, published: Mapping | None = N
             f"{path}: found no state dict (tensors by name) in the file, whose first keys are {list(content)[:5]}; "
             "save model.state_dict()"
         )
+    check_tensors(state, path)
     nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
     metadata, naming = _metadata(content, path), "torchvision"
     if is_timm_vgg(state):
@@ -140,15 +142,9 @@ def _metadata(content: Mapping, path: str | Path) -> dict:
     metadata = {
         k: content[k] for k in (field.name for field in fields(CheckpointMetadata)) if content.get(k) is not None
     }
+    check_metadata(content, path)
     for key in {"mean", "std", "classes"} & set(metadata):
-        if not isinstance(metadata[key], list | tuple):
-            raise InputError(f"{path}: {key} is no list: {metadata[key]!r}; correct this key of the checkpoint")
         metadata[key] = tuple(metadata[key])
-    for key in {"mean", "std"} & set(metadata):
-        if len(metadata[key]) != 3 or not all(isinstance(v, int | float) for v in metadata[key]):
-            raise InputError(f"{path}: {key} is not three numbers: {metadata[key]}; correct this key of the checkpoint")
-    if not isinstance(metadata.get("initial_weights", ""), str):
-        raise InputError(f"{path}: initial_weights is no text; correct this key of the checkpoint")
     if "arch" in metadata:
         arch = _catalogue_name(metadata.pop("arch"), from_residet="task" in content)
         metadata |= {"arch": arch} if arch else {}

@@ -195,10 +195,10 @@ def test_a_checkpoint_of_a_training_script(theirs, ours, tmp_path):
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"mean": ["x", 1, 2]}, "mean is not three numbers"),
-        ({"mean": [1.0, 2.0]}, "mean is not three numbers"),
-        ({"std": "abc"}, "std is no list"),
-        ({"classes": 5}, "classes is no list"),
+        ({"mean": ["x", 1, 2]}, "mean is not three finite numbers"),
+        ({"mean": [1.0, 2.0]}, "mean is not three finite numbers"),
+        ({"std": "abc"}, "std is not three finite numbers above 0"),
+        ({"classes": 5}, "classes is not a list of names"),
         ({"model": {0: torch.zeros(1)}}, "found no state dict"),
     ],
 )
