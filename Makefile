@@ -5,7 +5,7 @@ STAMP := $(VENV)/.residet-installed
 # The pure-Python copy of detectron2 inside this wheel serves where detectron2 itself is not installed.
 LABGYM := labgym==3.1.2
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test fuzz docs lint format clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal --max-worker-restart 8 --durations 15
 
+# Bad values and damaged files, for MINUTES.
+MINUTES ?= 30
+fuzz: setup
+	PYTHONPATH=.:tests/helpers $(BIN)/python tests/guard/fuzz.py --minutes $(MINUTES)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,6 +37,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python docs/write_config.py
 
 clean:
 	rm -rf $(VENV) output *.egg-info

@@ -9,8 +9,11 @@ import contextlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from backbones.errors import InputError
 
 
 @contextlib.contextmanager
@@ -35,6 +38,66 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_target(path: str | Path, name: str) -> None:
+    """Raises InputError if no new file can be written at `path`. Leaves nothing behind.
+
+    Args:
+        path: the file that is to be written, in folders that may be missing.
+        name: the argument or key that names the file, for the message.
+    """
+    path = Path(path)
+    with _made(path.parent, name, path):
+        if path.exists() or path.is_symlink():
+            raise InputError(f"{path}: the file exists; name another file")
+        partial = path.with_name(path.name + ".partial")
+        if partial.exists() or partial.is_symlink():
+            raise InputError(f"{path}: {partial.name}, its name while it is written, is in the way; remove that file")
+        partial.open("xb").close()
+        partial.unlink()
+
+
+def check_folder(folder: str | Path, name: str) -> None:
+    """Raises InputError if no file can be written in `folder`, which may be missing. Leaves nothing behind.
+
+    Args:
+        folder: the folder.
+        name: the argument or key that names the folder, for the message.
+    """
+    with _made(Path(folder), name, folder):
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+@contextlib.contextmanager
+def _made(folder: Path, name: str, path: str | Path) -> Iterator[None]:
+    """A context in which `folder` exists. Raises InputError, with `path`, if the block meets an error of the system."""
+    made: list[Path] = []
+    try:
+        for missing in [p for p in (*reversed(folder.parents), folder) if not p.exists()]:
+            missing.mkdir()
+            made.append(missing)
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError) as e:
+        raise cannot_be_written(name, path, e) from e
+    finally:
+        for empty in reversed(made):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+
+
+def cannot_be_written(name: str, path: str | Path, error: Exception) -> InputError:
+    """The error for a place that cannot be written.
+
+    Args:
+        name: the argument or key that names the place.
+        path: the place.
+        error: what the system said.
+    """
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return InputError(f"{name}: {path}: cannot be written ({reason}); name another place")
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -1,13 +1,16 @@
-"""Keys of pretraining's config that a run would not read: refused, each with what to do instead."""
+"""The check of pretraining's config; and its keys that a run would not read, each with what to do instead."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from backbones.errors import InputError
 from classification.config import default_config
+from classification.contradictions import check_combinations
 from classification.schedule import PLATEAU
-from residet.keys import check_overwritten, check_scheduler, check_unused
+from classification.schema import TABLE
+from residet.config import check_engine
+from residet.keys import check_overwritten, check_unused
+from residet.schema.kinds import check_values
 
 from detectron2.config import CfgNode
 
@@ -19,23 +22,18 @@ _WITH_EPOCHS = "CLASSIFICATION.EPOCHS, STEP_EPOCHS and WARMUP_EPOCHS set it; EPO
 
 
 def check_keys(cfg: CfgNode, overridden_keys: Collection[str] = ()) -> None:
-    """Raises InputError where a key is set that this run would not read, or that it would overwrite.
+    """Raises InputError where a key has a value it must not have, would not be read, or contradicts another.
 
     Args:
         cfg: the config of a run.
         overridden_keys: keys that the user has set on the command line.
     """
-    defaults, c = default_config(), cfg.CLASSIFICATION
+    check_values(cfg, TABLE)
+    defaults = default_config()
     check_unused(cfg, defaults, _unused(cfg, defaults))
     check_overwritten(overridden_keys, _overwritten(cfg))
-    check_scheduler(cfg, PLATEAU)
-    if not c.EVAL_EPOCHS and not cfg.TEST.EVAL_PERIOD:
-        for key, wanted in (
-            ("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU),
-            ("TEST.PATIENCE", cfg.TEST.PATIENCE),
-        ):
-            if wanted:
-                raise InputError(f"{key}: goes by evaluations, and there is only the one at the end; set EVAL_EPOCHS")
+    check_engine(cfg)
+    check_combinations(cfg)
 
 
 def _unused(cfg: CfgNode, defaults: CfgNode) -> dict[str, str]:
@@ -55,7 +53,6 @@ def _unused(cfg: CfgNode, defaults: CfgNode) -> dict[str, str]:
         "SOLVER.REFERENCE_WORLD_SIZE": "SOLVER.IMS_PER_BATCH is of all processes together: set it, and "
         "SOLVER.SCALE_LR_FROM_BATCH scales the learning rate with it",
         "GLOBAL.HACK": "nothing reads it",
-        "VERSION": "configs are of version 2",
     }
     combinations = (
         ("CROP_AREA", c.CROP == "scale", "set CLASSIFICATION.CROP scale"),

@@ -7,14 +7,13 @@ from collections.abc import Collection
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
-from classification.data.datasets import class_names, open_split
+from classification.data.datasets import class_names, digest, open_split
 from classification.data.loaders import resolve_normalisation
-from classification.data.normalise import KINDS
-from classification.data.transforms import check_transforms
 from classification.keys import check_keys
-from classification.schedule import PLATEAU, resolve_schedule
-from classification.trainer import NORMS, ClassificationTrainer
-from residet.config import check_engine, resolve_engine
+from classification.schedule import resolve_schedule
+from classification.schema import TABLE
+from classification.trainer import ClassificationTrainer
+from residet.config import resolve_engine
 from residet.plan import RunPlan, check_same_run, plan_start
 from residet.summary import summarise
 
@@ -38,9 +37,6 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     """
     c = cfg.CLASSIFICATION
     check_keys(cfg, overridden_keys)
-    check_engine(cfg)
-    check_transforms(cfg)
-    check_options(cfg)
     if eval_only and not cfg.MODEL.WEIGHTS:
         raise InputError("--eval-only: give --weights FILE")
     plan = plan_start(cfg, resume, c.ARCH)
@@ -49,7 +45,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
         if warning := variant_warning(plan.weights, c.ARCH):
             plan.lines.append(warning)
 
-    plan.lines += resolve_engine(cfg)
+    plan.lines += resolve_engine(cfg, resume=resume)
     c.ARCH = get_spec(c.ARCH).name
     c.CLASSES = ()  # a config that a run has left names the classes of its data
     c.CLASSES = class_names(cfg, eval_only=eval_only)
@@ -57,44 +53,22 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     counts = ", ".join(f"{len(images)} images to {_PURPOSES[split]}" for split, images in splits.items())
     plan.lines.append(f"data: {counts}, of {len(c.CLASSES)} classes")
     if plan.weights:
-        resolve_preprocessing(cfg, plan.weights)
+        if not plan.weights.normalisation:  # else the fitted one replaces MODEL.PIXEL_MEAN and PIXEL_STD
+            resolve_preprocessing(cfg, plan.weights)
         if eval_only:
             _resolve_classes(cfg, plan.weights)
     if not eval_only:
         resolve_schedule(cfg, len(splits["train"]))
+        plan.train_data = digest(splits["train"])
     resolve_normalisation(cfg, plan.weights)
     if resume:
-        check_same_run(plan, ClassificationTrainer.metadata(cfg))
+        check_same_run(plan, ClassificationTrainer.metadata(cfg), TABLE)
     summarise(plan, f"{c.ARCH}, {c.NORM}", c.CLASSES, 0 if eval_only else len(splits["train"]))
     cfg.freeze()
     return plan
 
 
 _PURPOSES = {"train": "train on", "val": "test on"}
-
-
-def check_options(cfg: CfgNode) -> None:
-    """Raises InputError where a key has a value that does not exist, or options do not go together."""
-    c = cfg.CLASSIFICATION
-    spec = get_spec(c.ARCH)
-    if cfg.INPUT.FORMAT != "RGB":
-        raise InputError(f"INPUT.FORMAT: pretraining reads RGB, not {cfg.INPUT.FORMAT}")
-    if c.NORM not in NORMS:
-        raise InputError(f"CLASSIFICATION.NORM: {c.NORM!r} is none of {', '.join(NORMS)}")
-    if c.NORM == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
-        raise InputError("CLASSIFICATION.NORM: SyncBN needs GPUs; on CPUs take naiveSyncBN")
-    if c.NORM == "naiveSyncBN" and cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "bfloat16":
-        raise InputError("CLASSIFICATION.NORM: naiveSyncBN loses its variance in bfloat16; take float16 or SyncBN")
-    if c.NORMALISE not in KINDS:
-        raise InputError(f"CLASSIFICATION.NORMALISE: {c.NORMALISE!r} is none of {', '.join(KINDS)}")
-    if c.COMPILE and c.CHECKPOINT_ACTIVATIONS:
-        raise InputError("CLASSIFICATION.COMPILE: does not go with CHECKPOINT_ACTIVATIONS; choose one")
-    if cfg.SOLVER.LR_SCHEDULER_NAME == PLATEAU and (
-        c.WARMUP_UNTIL_ERROR or c.WARMUP_EPOCHS or cfg.SOLVER.WARMUP_ITERS or c.PLATEAU_PATIENCE < 1
-    ):
-        raise InputError(f"SOLVER.LR_SCHEDULER_NAME: {PLATEAU} has no warm-up, and a PLATEAU_PATIENCE of 1 or more")
-    if c.TEST.VIEWS == "dense" and not spec.fully_convolutional:
-        raise InputError(f"CLASSIFICATION.TEST.VIEWS: {c.ARCH} has no fully convolutional form here; use crop")
 
 
 def check_weights(cfg: CfgNode, weights: Weights) -> None:

@@ -11,12 +11,13 @@ from backbones.weights.hub import locate
 from backbones.weights.read import Weights, read_weights, resolve_preprocessing, weights_in
 from detection.checkpoint import load_detector
 from detection.config import default_config
-from residet.config import merge_config, merge_options
+from detection.keys import check_keys
+from residet.config import merge_config, merge_options, merge_values
 from residet.launch import resolve_device
+from residet.schema.files import read_text
 
-import yaml
+from detectron2 import modeling
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
 # What a detector is built from. The other keys say how it was trained, and on which data.
@@ -31,6 +32,21 @@ def model_config(cfg: CfgNode) -> str:
         del part[key]
     part.MODEL.WEIGHTS, part.MODEL.DEVICE = "", "cpu"
     return part.dump()
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """detectron2's model of a config, on MODEL.DEVICE.
+
+    Raises:
+        InputError: the keys of MODEL contradict each other in a way that only building them shows.
+    """
+    try:
+        return modeling.build_model(cfg)
+    except InputError:
+        raise
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as e:
+        reason = " ".join(str(e).split()) or type(e).__name__
+        raise InputError(f"MODEL: these keys make no detector ({reason}); start from a file in configs/") from e
 
 
 def build_detector(source: str | Path, weights: str | Path | None = None, options: list | None = None) -> nn.Module:
@@ -68,6 +84,7 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
         _merge_model_config(cfg, content, source)
         merge_options(cfg, options or [], "options")
     resolve_device(cfg)
+    check_keys(cfg, eval_only=True)
     return _build(cfg, parameters)
 
 
@@ -83,10 +100,9 @@ def _merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None
             f"{source}: does not say how its detector is built; name its config, build_detector(CONFIG, weights=…)"
         )
     try:
-        part = CfgNode(yaml.safe_load(text))
-        cfg.merge_from_other_cfg(part)
-    except (yaml.YAMLError, KeyError, ValueError, TypeError, AttributeError, AssertionError) as e:
-        raise InputError(f"{source}: its config cannot be read ({' '.join(str(e).split())})") from e
+        merge_values(cfg, read_text(text, source), str(source))
+    except InputError as e:
+        raise InputError(f"{source}: its config cannot be read ({str(e).removeprefix(f'{source}: ')})") from e
 
 
 def _build(cfg: CfgNode, weights: Weights | None) -> nn.Module:

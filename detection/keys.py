@@ -1,13 +1,16 @@
-"""Keys of detection's config that a run would not read: refused, each with what to do instead."""
+"""The check of detection's config; and its keys that a run would not read, each with what to do instead."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from backbones.errors import InputError
-from backbones.registry import spec_of_builder
 from detection.config import default_config
-from residet.keys import check_overwritten, check_scheduler, check_unused
+from detection.contradictions import check_combinations
+from detection.schema import TABLE
+from residet.config import check_engine
+from residet.keys import check_overwritten, check_unused
+from residet.schema.kinds import Key, check_values
 
 from detectron2.config import CfgNode
 
@@ -16,8 +19,6 @@ _NETWORK = "MODEL.BACKBONE.NAME names the whole network (STRIDE_IN_1X1 True is b
 _UPRIGHT = "boxes have no angle here"
 _LVIS = "the federated loss is for LVIS, which is not read here"
 _HEADS = ("PooledROIHeads", "ArchRes5ROIHeads", "MultiPathROIHeads")
-_ARCHITECTURES = ("GeneralizedRCNN", "ProposalNetwork", "RetinaNet")
-_CROPS = ("relative_range", "relative", "absolute", "absolute_range")
 
 UNUSED = {
     "MODEL.MASK_ON": _BOXES_ONLY,
@@ -37,7 +38,6 @@ UNUSED = {
     "SOLVER.REFERENCE_WORLD_SIZE": "SOLVER.IMS_PER_BATCH is of all processes together: set it, and "
     "SOLVER.SCALE_LR_FROM_BATCH scales the learning rate with it",
     "GLOBAL.HACK": "nothing reads it",
-    "VERSION": "configs are of version 2",
 }
 _OF_DETECTRON2S_RESNET = ("DEPTH", "NUM_GROUPS", "WIDTH_PER_GROUP", "STRIDE_IN_1X1", "RES5_DILATION")
 _OF_DETECTRON2S_RESNET += ("RES2_OUT_CHANNELS", "STEM_OUT_CHANNELS")
@@ -48,32 +48,27 @@ _FROM_DATA = "the number of classes comes from the data, and DATASETS.CLASSES ca
 OVERWRITTEN = {"MODEL.ROI_HEADS.NUM_CLASSES": _FROM_DATA, "MODEL.RETINANET.NUM_CLASSES": _FROM_DATA}
 
 
-def check_keys(cfg: CfgNode, overridden_keys: Collection[str] = ()) -> None:
-    """Raises InputError where a key is set that this run would not read, or two keys contradict each other.
+def check_keys(cfg: CfgNode, overridden_keys: Collection[str] = (), *, eval_only: bool = False) -> None:
+    """Raises InputError where a key has a value it must not have, would not be read, or contradicts another.
 
     Args:
         cfg: the config of a run, or of a phase.
         overridden_keys: keys that the user has set on the command line.
+        eval_only: whether the run only evaluates.
     """
-    model = cfg.MODEL
-    if model.META_ARCHITECTURE not in _ARCHITECTURES:
-        raise InputError(f"MODEL.META_ARCHITECTURE: {model.META_ARCHITECTURE!r} is none of {', '.join(_ARCHITECTURES)}")
-    if cfg.INPUT.CROP.TYPE not in _CROPS:
-        raise InputError(f"INPUT.CROP.TYPE: {cfg.INPUT.CROP.TYPE!r} is none of {', '.join(_CROPS)}")
+    if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN" and cfg.MODEL.ROI_HEADS.NAME == "Res5ROIHeads":
+        raise InputError("MODEL.ROI_HEADS.NAME: Res5ROIHeads builds a network of its own; use ArchRes5ROIHeads")
+    check_values(cfg, _table(cfg))
     check_unused(cfg, default_config(), UNUSED | _unused_now(cfg))
     check_overwritten(overridden_keys, OVERWRITTEN)
-    check_scheduler(cfg)
-    _check_proposals(cfg)
-    if model.ROI_HEADS.NAME == "Res5ROIHeads":
-        raise InputError("MODEL.ROI_HEADS.NAME: Res5ROIHeads builds a network of its own; use ArchRes5ROIHeads")
-    if not spec_of_builder(model.BACKBONE.NAME).has_norms and model.RESNETS.NORM != "FrozenBN":
-        raise InputError(
-            f"MODEL.RESNETS.NORM: {model.RESNETS.NORM} would have no effect: {model.BACKBONE.NAME} has no norms"
-        )
-    if cfg.TEST.PATIENCE and not cfg.TEST.EVAL_PERIOD:
-        raise InputError(
-            "TEST.PATIENCE: counts evaluations, and there is only the one at the end; set TEST.EVAL_PERIOD"
-        )
+    check_engine(cfg)
+    check_combinations(cfg, eval_only=eval_only)
+
+
+def _table(cfg: CfgNode) -> dict[str, Key]:
+    """The rows of the keys that are read: without RoI heads, their default, which no run may have, stays."""
+    without = {"MODEL.ROI_HEADS.NAME"} if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN" else set()
+    return {name: key for name, key in TABLE.items() if name not in without}
 
 
 def _unused_now(cfg: CfgNode) -> dict[str, str]:
@@ -100,17 +95,3 @@ def _unused_now(cfg: CfgNode) -> dict[str, str]:
     if heads != "CascadeROIHeads":
         unused["MODEL.ROI_BOX_CASCADE_HEAD"] = "set MODEL.ROI_HEADS.NAME CascadeROIHeads"
     return unused
-
-
-def _check_proposals(cfg: CfgNode) -> None:
-    """Raises InputError where proposals from files are half asked for."""
-    model, data = cfg.MODEL, cfg.DATASETS
-    precomputed = model.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals"
-    if model.LOAD_PROPOSALS and model.META_ARCHITECTURE != "GeneralizedRCNN":
-        raise InputError(f"MODEL.LOAD_PROPOSALS: {model.META_ARCHITECTURE} takes no proposals from files")
-    if model.LOAD_PROPOSALS and not precomputed:
-        raise InputError("MODEL.LOAD_PROPOSALS: set MODEL.PROPOSAL_GENERATOR.NAME PrecomputedProposals too")
-    if precomputed and not model.LOAD_PROPOSALS:
-        raise InputError("MODEL.PROPOSAL_GENERATOR.NAME: PrecomputedProposals needs MODEL.LOAD_PROPOSALS True")
-    if (data.PROPOSAL_FILES_TRAIN or data.PROPOSAL_FILES_TEST) and not model.LOAD_PROPOSALS:
-        raise InputError("DATASETS.PROPOSAL_FILES_TRAIN, _TEST: are read only with MODEL.LOAD_PROPOSALS True")

@@ -21,13 +21,21 @@ from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
 from backbones.whole_files import write_json
 from detection.data.catalog import slug
-from detection.data.loader import check_loader
-from detection.inference.modes import check_metric, check_testing, resolve_plain_testing
+from detection.inference.modes import resolve_plain_testing
 from detection.keys import check_keys
 from detection.propose import propose
+from detection.schema import TABLE
 from detection.trainer import DetectionTrainer, train
-from residet.config import check_engine, merge_options, resolve_engine
-from residet.output import files_of_run, is_restart, write_config
+from residet.config import merge_options, resolve_engine
+from residet.output import (
+    check_config_is_ours,
+    files_of_run,
+    in_main_process,
+    is_restart,
+    is_resumable,
+    lock_folder,
+    write_config,
+)
 from residet.plan import RunPlan, check_same_run, plan_start
 
 import torch
@@ -59,10 +67,6 @@ def check_phases(cfg: CfgNode, overridden_keys: Collection[str] = ()) -> None:
         try:
             phase_cfg = phase_config(cfg, phase, overridden_keys)
             check_keys(phase_cfg, phase.get("options", [])[::2])
-            check_engine(phase_cfg)
-            check_testing(phase_cfg)
-            check_metric(phase_cfg)
-            check_loader(phase_cfg, eval_only=False)
         except InputError as e:
             raise InputError(f"PHASES: {phase['name']}: {e}") from e
         earlier.append(phase["name"])
@@ -77,6 +81,7 @@ def resolve_phases_output(cfg: CfgNode, *, resume: bool) -> bool:
     Raises:
         InputError: OUTPUT_DIR holds phases and this run does not resume them, or it holds none to resume.
     """
+    in_main_process(lambda: lock_folder(Path(cfg.OUTPUT_DIR)))
     begun = [phase["name"] for phase in cfg.PHASES if files_of_run(Path(cfg.OUTPUT_DIR, phase["name"]))]
     if is_restart():
         return bool(begun)
@@ -84,6 +89,8 @@ def resolve_phases_output(cfg: CfgNode, *, resume: bool) -> bool:
         raise InputError(f"OUTPUT_DIR: {cfg.OUTPUT_DIR} holds phases of another run; give --resume or another folder")
     if resume and not begun:
         raise InputError(f"--resume: {cfg.OUTPUT_DIR} holds no phase to resume; check OUTPUT_DIR or leave --resume out")
+    if not resume:
+        check_config_is_ours(Path(cfg.OUTPUT_DIR))
     return resume
 
 
@@ -104,14 +111,15 @@ def train_phases(plan: RunPlan, overridden_keys: Collection[str] = ()) -> None:
         phase_cfg.freeze()
         folder = Path(phase_cfg.OUTPUT_DIR)
         log.info("phase %d of %d, %s → %s", number, len(cfg.PHASES), phase["name"], folder)
-        for line in lines:
+        phase_plan = None if (folder / "results.json").is_file() else _plan_phase(plan, phase_cfg)
+        for line in [*lines, *(phase_plan.lines if phase_plan else [])]:
             log.info("%s", line)
         if comm.is_main_process():
             write_config(phase_cfg)
-        if not (folder / "results.json").is_file():
+        if phase_plan:
             # A phase's random numbers are the same whether or not the phase before ran in this process.
             seed_all_rng(phase_cfg.SEED + comm.get_rank())
-            if train(_plan_phase(plan, phase_cfg)) is None:  # SIGTERM has stopped it
+            if train(phase_plan) is None:  # SIGTERM has stopped it
                 return
         if any(other.get("proposals") == phase["name"] for other in cfg.PHASES):
             names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
@@ -127,14 +135,14 @@ def train_phases(plan: RunPlan, overridden_keys: Collection[str] = ()) -> None:
 def _plan_phase(plan: RunPlan, phase_cfg: CfgNode) -> RunPlan:
     """The plan of one phase, from its last checkpoint where it has one."""
     arch = spec_of_builder(phase_cfg.MODEL.BACKBONE.NAME).name
-    if Path(phase_cfg.OUTPUT_DIR, "last_checkpoint").is_file():
-        phase_plan = plan_start(phase_cfg, resume=True, arch=arch)
-        check_same_run(phase_plan, DetectionTrainer.metadata(phase_cfg))
-    elif plan.weights and phase_cfg.MODEL.WEIGHTS == plan.cfg.MODEL.WEIGHTS:
+    resume = is_resumable(Path(phase_cfg.OUTPUT_DIR))
+    if not resume and plan.weights and phase_cfg.MODEL.WEIGHTS == plan.cfg.MODEL.WEIGHTS:
         phase_plan = RunPlan(phase_cfg, weights=plan.weights)  # read already
     else:
-        phase_plan = plan_start(phase_cfg, resume=False, arch=arch)
-    phase_plan.command = plan.command
+        phase_plan = plan_start(phase_cfg, resume=resume, arch=arch)
+    phase_plan.command, phase_plan.train_data = plan.command, plan.train_data
+    if resume:
+        check_same_run(phase_plan, DetectionTrainer.metadata(phase_cfg), TABLE)
     return phase_plan
 
 

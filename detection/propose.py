@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backbones.weights.read import Weights
+from detection.build import build_model
 from detection.checkpoint import load_detector
 from detection.data.loader import build_test_loader
 from detection.data.proposals import write_proposals
@@ -15,7 +16,6 @@ from residet.progress import progress
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 log = logging.getLogger("residet")

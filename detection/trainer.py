@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backbones.registry import spec_of_builder
 from backbones.whole_files import write_json
-from detection.build import model_config
+from detection.build import build_model, model_config
 from detection.checkpoint import load_detector
 from detection.data.catalog import slug
 from detection.data.loader import build_test_loader, build_train_loader
@@ -30,7 +30,6 @@ from residet.trainer import Trainer
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 from torch import nn
 

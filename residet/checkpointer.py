@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backbones.errors import InputError
 from backbones.weights.files import save_checkpoint
 from backbones.weights.load import load_state
 from backbones.whole_files import write_text
@@ -78,8 +79,15 @@ class RunCheckpointer(Checkpointer):
             path: the file, for messages.
 
         Raises:
-            InputError: the parameters in the checkpoint do not fit the model.
+            InputError: the parameters in the checkpoint do not fit the model, or the state is not one of this run.
         """
         load_state(self.model, checkpoint.pop("model"), path)
         for name, target in self.checkpointables.items():
-            target.load_state_dict(checkpoint.pop(name))
+            try:
+                target.load_state_dict(checkpoint.pop(name))
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as e:
+                reason = f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
+                raise InputError(
+                    f"--resume: {path}: its state of the training does not fit this run ({reason}); resume with the "
+                    "config that the run was started with, or from an earlier checkpoint"
+                ) from e

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from backbones.errors import InputError, did_you_mean
-from residet.cli.configs import find_base, find_config
-from residet.step import PRECISIONS
+from backbones.errors import InputError, did_you_mean, shown
+from residet.cli.configs import find_config
+from residet.schema.files import read_yaml
+from residet.schema.kinds import leaves
 
 import yaml
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from fvcore.common.config import BASE_KEY
 
 
 def add_engine_config(cfg: CfgNode) -> None:
@@ -37,35 +39,42 @@ def add_engine_config(cfg: CfgNode) -> None:
 
 
 def check_engine(cfg: CfgNode) -> None:
-    """Raises InputError if a key of the engine has a value that cannot be used."""
-    solver = cfg.SOLVER
-    if solver.AMP.DTYPE not in PRECISIONS:
-        raise InputError(f"SOLVER.AMP.DTYPE: {solver.AMP.DTYPE!r} is none of {', '.join(PRECISIONS)}")
-    shares = comm.get_world_size() * solver.ACCUMULATE
-    if solver.ACCUMULATE < 1 or solver.IMS_PER_BATCH % shares:
+    """Raises InputError if keys of the engine contradict each other."""
+    solver, processes = cfg.SOLVER, comm.get_world_size()
+    if solver.IMS_PER_BATCH % (processes * solver.ACCUMULATE):
         raise InputError(
-            f"SOLVER.IMS_PER_BATCH: {solver.IMS_PER_BATCH} is no multiple of {comm.get_world_size()} processes x "
+            f"SOLVER.IMS_PER_BATCH: {solver.IMS_PER_BATCH} is no multiple of {processes} processes x "
             f"{solver.ACCUMULATE} micro-batches (SOLVER.ACCUMULATE)"
         )
     if cfg.TEST.PATIENCE and not cfg.TEST.BEST_METRIC:
         raise InputError("TEST.PATIENCE: name the metric that should improve, TEST.BEST_METRIC")
-    if not 0 <= solver.EMA.DECAY < 1:
-        raise InputError(f"SOLVER.EMA.DECAY: {solver.EMA.DECAY} is not from 0 to below 1")
-    for key, period in (("EMA.PERIOD", solver.EMA.PERIOD), ("CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD)):
-        if period < 1:
-            raise InputError(f"SOLVER.{key}: {period} is no number of iterations")
+    if solver.NESTEROV and not solver.MOMENTUM:
+        raise InputError("SOLVER.NESTEROV: True needs a SOLVER.MOMENTUM above 0")
+    if solver.LR_SCHEDULER_NAME != "WarmupCosineLR" and solver.BASE_LR_END:
+        raise InputError(
+            f"SOLVER.BASE_LR_END: {solver.LR_SCHEDULER_NAME} does not read it; use SOLVER.LR_SCHEDULER_NAME "
+            "WarmupCosineLR"
+        )
+    if solver.BASE_LR_END > solver.BASE_LR:
+        raise InputError(f"SOLVER.BASE_LR_END: {solver.BASE_LR_END} is more than SOLVER.BASE_LR, {solver.BASE_LR}")
 
 
-def resolve_engine(cfg: CfgNode) -> list[str]:
-    """Draws SEED where it is negative, and scales the learning rate where SOLVER.SCALE_LR_FROM_BATCH asks for it.
+def resolve_engine(cfg: CfgNode, *, resume: bool = False) -> list[str]:
+    """Fills in what other keys ask for.
+
+    Draws SEED where it is negative, or takes that of the run that goes on. Scales the learning rate where
+    SOLVER.SCALE_LR_FROM_BATCH asks for it.
 
     Returns:
         lines for the log on what was changed.
     """
     lines = []
+    drawn = Path(cfg.OUTPUT_DIR, "config.yaml")
+    if cfg.SEED < 0 and resume and drawn.is_file():
+        cfg.SEED = int(read_yaml(drawn).get("SEED", cfg.SEED))
     if cfg.SEED < 0:
         cfg.SEED = comm.shared_random_seed() % 2**31
-        lines.append(f"SEED {cfg.SEED}, drawn; give it to --resume")
+        lines.append(f"SEED {cfg.SEED}, drawn")
     solver, reference = cfg.SOLVER, cfg.SOLVER.SCALE_LR_FROM_BATCH
     if reference:
         before, batch = solver.BASE_LR, solver.IMS_PER_BATCH
@@ -84,49 +93,80 @@ def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
     """
     if config_file:
         file = find_config(config_file)
-        _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(_read(file))), str(file))
+        merge_values(cfg, read_yaml(file), str(file))
     merge_options(cfg, opts, "command line")
 
 
 def merge_options(cfg: CfgNode, opts: list, source: str) -> None:
     """Merges KEY, VALUE, … into cfg. Raises InputError as `merge_config`."""
-    if len(opts) % 2:
-        raise InputError(f"{source}: overrides are KEY VALUE pairs, {opts[-1]!r} has no partner")
-    _merge(cfg, lambda: cfg.merge_from_list(opts), source)
+    if not isinstance(opts, list | tuple) or len(opts) % 2:
+        raise InputError(f"{source}: overrides are KEY VALUE pairs, {shown(opts[-1:])} has no partner")
+    for name, value in zip(opts[::2], opts[1::2], strict=True):
+        *groups, last = str(name).split(".")
+        values: dict = {last: value}
+        for group in reversed(groups):
+            values = {group: values}
+        merge_values(cfg, values, source)
 
 
-def _merge(cfg: CfgNode, merge: Callable[[], None], source: str) -> None:
-    try:
-        merge()
-    except (KeyError, AssertionError) as e:
-        words = str(e.args[0]).split()
-        key = words[-1] if words else ""
-        raise InputError(f"{source}: {e.args[0]}{did_you_mean(key, _keys(cfg))}") from e
-    except (ValueError, TypeError, yaml.YAMLError, FileNotFoundError, AttributeError, RecursionError) as e:
-        raise InputError(f"{source}: {' '.join(str(e).split())}") from e
+def merge_values(cfg: CfgNode, values: Mapping, source: str, prefix: str = "") -> None:
+    """Merges nested keys into cfg.
 
+    A text is read as a Python value where it is one, "(0.5, 1)" as a tuple. A whole number may stand for a real one.
 
-def _read(file: Path) -> dict:
-    """The keys of a YAML file and of the files that it names as `_BASE_`; its own win."""
-    content = yaml.safe_load(file.read_text()) or {}
-    bases = content.pop(BASE_KEY, [])
-    merged: dict = {}
-    for base in bases if isinstance(bases, list) else [bases]:
-        _override(merged, _read(find_base(base, file)))
-    _override(merged, content)
-    return merged
+    Args:
+        cfg: the config, or the group of its keys that `prefix` names.
+        values: keys and values, groups of keys as nested dicts.
+        source: where the values come from, for messages.
+        prefix: what stands before the names of these keys, such as "SOLVER.".
 
-
-def _override(values: dict, new: dict) -> None:
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
-            _override(values[key], value)
+    Raises:
+        InputError: a key is unknown, or its value is of another type than its default.
+    """
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in cfg:
+            hint = did_you_mean(name, [prefix + known for known in leaves(cfg)])
+            raise InputError(f"{source}: Non-existent config key: {shown(name)[1:-1]}{hint}")
+        before = cfg[key]
+        if isinstance(before, CfgNode):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{source}: {name}: {shown(value)} is a value, but {name} is a group of keys")
+            merge_values(before, value, source, f"{name}.")
         else:
-            values[key] = value
+            cfg[key] = _as_type_of(before, value, f"{source}: {name}")
 
 
-def _keys(cfg: CfgNode, prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in cfg.items():
-        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
-    return keys
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return value  # a text that is no Python value: a path, a name
+
+
+def _decoded_list(text: str, value: object) -> object:
+    """`value`, or, of a text such as "[res3, res4]", the list that it is in YAML."""
+    with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+        return value if isinstance(value, list | tuple) else yaml.safe_load(text)
+    return value
+
+
+def _as_type_of(before: object, value: object, where: str) -> object:
+    """`value` as the type of the value before it. Raises InputError, which begins with `where`, if it is of another."""
+    text, value = value, _decoded(value)
+    if isinstance(before, str) and isinstance(text, str):
+        return value if isinstance(value, str) else text
+    if isinstance(before, list | tuple) and isinstance(text, str):
+        value = _decoded_list(text, value)
+    if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        return float(value)
+    if isinstance(before, list | tuple) and isinstance(value, list | tuple):
+        return type(before)(value)
+    if before is not None and type(value) is not type(before):
+        raise InputError(f"{where}: {shown(value)} is not {_TYPES[type(before)]}, such as {shown(before)}")
+    return value
+
+
+_TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list", tuple: "a list"}

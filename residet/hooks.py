@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 
 from backbones.errors import InputError
 from residet.checkpointer import RunCheckpointer
+from residet.loaders import WorkerDied
 from residet.progress import progress
+from residet.resume import STOP, StopTraining
 
 import torch
 from detectron2.engine import HookBase
@@ -152,12 +154,14 @@ class Evaluation(HookBase):
 
     Attributes:
         results: the results of the last evaluation, nested as `evaluate` returned them.
+        pending: the evaluation of the present iteration has not come to its end.
     """
 
     def __init__(self, period: int, evaluate: Callable[[], dict]):
         self.period = period
         self.evaluate = evaluate
         self.results: dict = {}
+        self.pending = False
 
     def before_step(self):
         self.trainer.fresh_results = {}
@@ -166,17 +170,27 @@ class Evaluation(HookBase):
         done = self.trainer.iter + 1
         if done < self.trainer.max_iter and (not self.period or done % self.period):
             return
-        self.results = _plain(comm.all_gather(self.evaluate())[0])
+        self.pending = True
+        try:
+            results = self.evaluate()
+        except (StopTraining, WorkerDied):
+            if comm.get_world_size() == 1:  # every process has a part of the state, and the others wait for this one
+                self.trainer.saver.save()
+            if STOP.asked:
+                self.trainer.saver.stop(STOP.asked, "saved, its evaluation is still to come")
+            raise
+        self.pending = False
+        self.results = _plain(comm.all_gather(results)[0])
         flat = {k: float(v) for k, v in flatten_results_dict(self.results).items()}
         self.trainer.fresh_results = flat
         self.trainer.storage.put_scalars(**flat, smoothing_hint=False)
         comm.synchronize()
 
     def state_dict(self) -> dict:
-        return {"results": self.results}
+        return {"results": self.results, "pending": self.pending}
 
     def load_state_dict(self, state: dict) -> None:
-        self.results = state["results"]
+        self.results, self.pending = state["results"], state.get("pending", False)
 
 
 def _plain(results: dict) -> dict:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from backbones.errors import InputError
+from backbones.errors import InputError, printable
 from residet.cli.exits import exit_code  # noqa: F401  for tools that take it from here
-from residet.output import write_config
+from residet.output import release_locks, write_config
 from residet.plan import RunPlan
 
 import torch
@@ -27,10 +27,26 @@ log = logging.getLogger("residet")
 
 
 def resolve_device(cfg: CfgNode) -> None:
-    """Takes the CPU where there is no GPU, and no more DataLoader workers than the machine has cores."""
-    cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
+    """Takes the CPU where there is no GPU, and no more DataLoader workers than the machine has cores.
+
+    Raises:
+        InputError: MODEL.DEVICE is a GPU that the machine does not have.
+    """
+    # Not os.cpu_count(), as a job may have a part of the machine's cores. torch warns of more workers than cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, cores)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
+    _, _, number = cfg.MODEL.DEVICE.partition(":")
+    if number.isdecimal() and int(number) >= (count := torch.cuda.device_count()):
+        raise InputError(f"MODEL.DEVICE: {cfg.MODEL.DEVICE} is not there: this machine has {count} GPUs; name another")
+
+
+class _Printable(logging.Formatter):
+    """A formatter that shows control characters in names and messages instead of passing them on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def start_log(plan: RunPlan, title: str) -> None:
@@ -50,11 +66,12 @@ def start_log(plan: RunPlan, title: str) -> None:
         write_config(cfg)
 
     file = logging.FileHandler(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
-    file.setFormatter(logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
+    file.setFormatter(_Printable("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
     console = logging.StreamHandler(sys.stdout)
-    console.setFormatter(logging.Formatter("%(message)s"))
+    console.setFormatter(_Printable("%(message)s"))
     console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    for name in ("residet", "detectron2", "fvcore"):
+    logging.captureWarnings(True)  # warnings of libraries are for those who look into log.txt
+    for name in ("residet", "detectron2", "fvcore", "py.warnings"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -72,6 +89,13 @@ def run_distributed(main: Callable[[argparse.Namespace], None], args: argparse.N
     Raises:
         InputError: --num-gpus is more than there are, or --dist-url is missing.
     """
+    try:
+        _run(main, args)
+    finally:
+        release_locks()
+
+
+def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
         gpus, local_rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
         if gpus:

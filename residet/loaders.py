@@ -7,7 +7,11 @@ import itertools
 import multiprocessing.util
 import random
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+
+from backbones.errors import InputError
+from residet.resume import SIGNALS
 
 import numpy as np
 import torch
@@ -54,20 +58,44 @@ class PositionSampler(Sampler):
             yield number * comm.get_world_size() + comm.get_rank(), index
 
 
-class Loader(DataLoader):
-    """A DataLoader whose workers block SIGTERM and SIGINT.
+class WorkerDied(InputError):
+    """A process that loads images was killed, most often since the memory ran out."""
 
-    When a job is pre-empted, SIGTERM goes to every process of the job, and so does the SIGINT of ctrl-C. The training
-    needs its workers until the current iteration is done and saved.
+
+class Loader(DataLoader):
+    """A DataLoader whose workers block the signals that end a run.
+
+    When a job is pre-empted, SIGTERM goes to every process of the job, and ctrl-C and a closed terminal reach all too.
+    The training needs its workers until the current iteration is done and saved.
+
+    Raises:
+        WorkerDied: while it is iterated.
     """
 
     def __iter__(self):
         # Workers inherit the mask. If a worker ignored the signal only after its start, an earlier signal would end it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, set(SIGNALS))
         try:
-            return super().__iter__()
+            batches = super().__iter__()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if self.num_workers and threading.current_thread() is threading.main_thread():
+            # torch's handler raises wherever the main thread is when a worker dies, in the midst of an update of the
+            # weights too. Without the handler, the wait for the worker's next batch raises.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return _watched(batches)
+
+
+def _watched(batches: Iterator) -> Iterator:
+    try:
+        yield from batches
+    except RuntimeError as e:
+        if "DataLoader worker" not in str(e):
+            raise
+        raise WorkerDied(
+            "DATALOADER.NUM_WORKERS: a process that loads images was killed, most often since the machine's memory ran "
+            "out; take fewer workers or a smaller SOLVER.IMS_PER_BATCH"
+        ) from e
 
 
 def loader_options(cfg: CfgNode) -> dict:
@@ -88,7 +116,6 @@ def loader_options(cfg: CfgNode) -> dict:
 
 
 def _end_workers() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when a worker is killed
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
 from backbones.weights.read import Weights, read_weights, weights_in
+from residet.output import last_checkpoint
+from residet.schema.changes import changes
+from residet.schema.kinds import Key
 
 from detectron2.config import CfgNode
 
@@ -28,6 +31,7 @@ class RunPlan:
             sets it to None, too.
         lines: lines for the log on what was read and chosen.
         command: the command that goes on with the run when it was stopped, for messages.
+        train_data: digest of the training data, which the run's checkpoints hold; "" where there are none.
     """
 
     cfg: CfgNode
@@ -36,6 +40,7 @@ class RunPlan:
     checkpoint: dict | None = None
     lines: list[str] = field(default_factory=list)
     command: str = "the same command with --resume"
+    train_data: str = ""
 
     def release(self) -> None:
         """Frees the memory of the parameters, which the model holds by now."""
@@ -54,12 +59,19 @@ def plan_start(cfg: CfgNode, resume: bool, arch: str) -> RunPlan:
         arch: name of the run's network.
 
     Raises:
-        InputError: the file cannot be read or downloaded.
+        InputError: the file cannot be read or downloaded, or holds no state of a training where the run goes on.
     """
     plan = RunPlan(cfg, resume)
     if resume:
         path = last_checkpoint(cfg.OUTPUT_DIR)
         plan.checkpoint = read_checkpoint(path)
+        state = plan.checkpoint.get("trainer")
+        iteration = state.get("iteration") if isinstance(state, dict) else None
+        if not isinstance(iteration, int) or iteration < 0:
+            raise InputError(
+                f"--resume: {path}: holds weights alone, no state of a training to go on from; start a run in another "
+                "OUTPUT_DIR with MODEL.WEIGHTS set to the file"
+            )
         plan.weights = weights_in(plan.checkpoint, path)
     elif cfg.MODEL.WEIGHTS:
         plan.weights = read_weights(cfg.MODEL.WEIGHTS, arch)
@@ -67,28 +79,24 @@ def plan_start(cfg: CfgNode, resume: bool, arch: str) -> RunPlan:
     return plan
 
 
-def last_checkpoint(folder: str | Path) -> Path:
-    """The checkpoint of the run in `folder` that --resume goes on from.
-
-    Raises:
-        InputError: there is none.
-    """
-    file = Path(folder, "last_checkpoint")
-    try:
-        return Path(folder, file.read_text().strip())
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"--resume: {file}: cannot be read ({e}); check OUTPUT_DIR") from e
-
-
-def check_same_run(plan: RunPlan, metadata: dict) -> None:
-    """Raises InputError if the checkpoint holds no training, or one of another task, arch or classes.
+def check_same_run(plan: RunPlan, metadata: dict, table: Mapping[str, Key]) -> None:
+    """Adds lines on what has changed since the run was started to the plan.
 
     Args:
         plan: of the run that resumes.
         metadata: what the run's own checkpoints would say.
+        table: the rows of the keys.
+
+    Raises:
+        InputError: the checkpoint is one of another task, arch, classes or training data; or a key has changed that
+            makes another run.
     """
-    if "trainer" not in plan.checkpoint:
-        raise InputError(f"--resume: {plan.weights.path}: holds weights alone, no state of a training to go on from")
+    plan.lines += changes(plan.cfg, table, plan.checkpoint["trainer"]["iteration"])
+    if plan.checkpoint.get("train_data") not in (None, plan.train_data):
+        raise InputError(
+            f"--resume: {plan.weights.path}: was trained on other images or annotations; name the data that the run "
+            "was started with, or start a run in another OUTPUT_DIR"
+        )
     for key in ("task", "arch", "classes"):
         if plan.checkpoint.get(key) != metadata[key]:
             raise InputError(

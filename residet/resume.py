@@ -1,4 +1,4 @@
-"""Hooks that let a run stop at any moment and go on exactly: random state, checkpoints, SIGTERM and ctrl-C."""
+"""Hooks that let a run stop at any moment and go on exactly: random state, checkpoints, signals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import threading
+import time
+from collections.abc import Iterable, Iterator
 
 from residet.checkpointer import RunCheckpointer
 
@@ -17,11 +19,101 @@ from detectron2.utils import comm
 
 log = logging.getLogger("residet")
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+# torchrun passes on the signal that a scheduler has sent to its processes too. What comes within this time after the
+# first is the same wish.
+_SAME_WISH = 3.0  # seconds
 
 
 class StopTraining(BaseException):
     """Raised to end the run after this iteration. Not an Exception, since detectron2 logs an Exception as a failure."""
+
+
+class StopSignals:
+    """Takes the signals of a process while it trains.
+
+    The first asks the run to save and stop: a scheduler sends SIGTERM to a job that must make room for another, a
+    terminal that is closed sends SIGHUP, ctrl-C SIGINT. A second one ends the run at once.
+
+    Attributes:
+        asked: name of the signal that asked the run to stop; "" where none did.
+    """
+
+    def __init__(self):
+        self.asked = ""
+        self._before: dict[signal.Signals, object] = {}
+        self._wakeup = -1
+        self._write = -1
+
+    def install(self) -> None:
+        """Takes the signals from now on. Only the main thread can; in another thread, nothing happens."""
+        self.asked = ""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and so do its programs
+                self._before[number] = signal.signal(number, self._ask)
+        # Python calls its handlers between two steps of the interpreter. A thread of its own sees the second signal
+        # also where the main thread hangs in a library.
+        read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        threading.Thread(target=_end_at_second, args=(read,), daemon=True).start()
+
+    def _ask(self, number: int, _) -> None:
+        self.asked = self.asked or signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.write(2, b"\nstopping after this iteration; ctrl-C once more ends the run at once\n")
+
+    def restore(self) -> None:
+        """Gives the signals back to those who had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+        if self._write >= 0:
+            signal.set_wakeup_fd(self._wakeup)
+            os.close(self._write)
+            self._write = -1
+
+
+def _end_at_second(read: int) -> None:
+    """Reads the numbers of the signals that arrive, until the pipe is closed, and ends the process at the second."""
+    first = None
+    while arrived := os.read(read, 1):
+        if arrived[0] not in SIGNALS or arrived[0] == signal.SIGINT:  # Python's own handler takes a second SIGINT
+            continue
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first > _SAME_WISH:
+            os._exit(128 + arrived[0])
+    os.close(read)
+
+
+STOP = StopSignals()
+
+
+class Stoppable:
+    """Batches of an evaluation, which ends between two of them where a signal asks the run to stop.
+
+    Args:
+        batches: an iterable with a length.
+
+    Raises:
+        StopTraining: while it is iterated.
+    """
+
+    def __init__(self, batches: Iterable):
+        self.batches = batches
+
+    def __iter__(self) -> Iterator:
+        for batch in self.batches:
+            if STOP.asked:
+                raise StopTraining
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 class RandomState(HookBase):
@@ -65,59 +157,58 @@ def _set_random_state(state: dict) -> None:
 
 
 class Saver(HookBase):
-    """Writes a checkpoint every `period` iterations and at the end. On a signal to stop, writes one and ends the run.
-
-    A scheduler sends SIGTERM to a job that must make room for another; a terminal sends SIGINT for ctrl-C. A second
-    ctrl-C ends the run at once.
+    """Writes a checkpoint every `period` iterations and at the end. When a signal asks, writes one and ends the run.
 
     Args:
         checkpointer: writes the files.
         period: iterations between two checkpoints.
         keep: number of intermediate checkpoints that stay; 0 keeps all.
-        command: the command that goes on with the run, for the message.
+        command: the command that goes on with a stopped run, for the log.
     """
 
-    def __init__(self, checkpointer: RunCheckpointer, period: int, keep: int = 0, command: str = ""):
+    def __init__(self, checkpointer: RunCheckpointer, period: int, keep: int, command: str):
         self.checkpointer = checkpointer
         self.period = period
         self.keep = keep
         self.command = command
-        self._signal = 0  # number of the signal that has asked the run to stop
 
     def before_train(self):
-        self._restore = {}
-        if threading.current_thread() is threading.main_thread():
-            self._restore = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS}
-
-    def _ask(self, number: int, _) -> None:
-        self._signal = number
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.write(2, b"\nstopping after this iteration; ctrl-C once more ends the run at once\n")
+        STOP.install()
 
     def after_step(self):
         done = self.trainer.iter + 1
         if done >= self.trainer.max_iter:
             self.checkpointer.save("model_final")
             return
-        stop = self._stop(done)
-        if stop or done % self.period == 0:
-            self.checkpointer.save(f"model_{self.trainer.iter:07d}")
-            if self.keep:
-                self.checkpointer.keep_latest(self.keep)
-        if stop:
-            name = signal.Signals(stop).name
-            log.info("stopped by %s after iteration %d, saved; go on with: %s", name, self.trainer.iter, self.command)
-            raise KeyboardInterrupt("interrupted") if stop == signal.SIGINT else StopTraining
+        name = self._asked(done)
+        if name or done % self.period == 0:
+            self.save()
+        if name:
+            self.stop(name, "saved")
 
-    def _stop(self, done: int) -> int:
-        """The number of the signal that has asked a process of the run to stop, or 0."""
+    def save(self) -> None:
+        """Writes the checkpoint of the present iteration."""
+        self.checkpointer.save(f"model_{self.trainer.iter:07d}")
+        if self.keep:
+            self.checkpointer.keep_latest(self.keep)
+
+    def stop(self, name: str, what: str) -> None:
+        """Ends the run after the present iteration.
+
+        Args:
+            name: of the signal that asked for it.
+            what: what was done, for the log.
+        """
+        log.info("stopped by %s after iteration %d, %s; go on with: %s", name, self.trainer.iter, what, self.command)
+        raise KeyboardInterrupt("interrupted") if name == "SIGINT" else StopTraining
+
+    def _asked(self, done: int) -> str:
+        """The name of the signal that has asked a process of the run to stop, or ""."""
         # The signal reaches the processes at different times, but they must stop after the same iteration. Asking all
         # processes takes time, so they ask every 10 iterations only.
         if comm.get_world_size() > 1 and done % 10:
-            return 0
-        return max(comm.all_gather(self._signal))
+            return ""
+        return max(comm.all_gather(STOP.asked))
 
     def after_train(self):
-        for number, handler in self._restore.items():
-            signal.signal(number, handler)
+        STOP.restore()

@@ -9,8 +9,9 @@ from pathlib import Path
 from residet.checkpointer import RunCheckpointer
 from residet.divergence import DivergenceWarning
 from residet.hooks import BestCheckpoint, Evaluation, LogPrinter, MovingAverage, ProgressBar
+from residet.loaders import WorkerDied
 from residet.plan import RunPlan
-from residet.resume import RandomState, Saver, StopTraining
+from residet.resume import RandomState, Saver, Stoppable, StopTraining
 from residet.step import Step
 from residet.summary import Forecast
 
@@ -51,7 +52,8 @@ class Trainer(TrainerBase):
         ddp_model = create_ddp_model(self.model, device_ids=device_ids)
         self.step = Step(ddp_model, self.optimizer, cfg.SOLVER.ACCUMULATE, precision)
         self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
-        self.checkpointer = RunCheckpointer(self.model, cfg.OUTPUT_DIR, self.metadata(cfg), trainer=weakref.proxy(self))
+        metadata = self.metadata(cfg) | {"train_data": plan.train_data}
+        self.checkpointer = RunCheckpointer(self.model, cfg.OUTPUT_DIR, metadata, trainer=weakref.proxy(self))
         self.register_hooks(self.build_hooks())
         self._start(plan)
 
@@ -110,15 +112,18 @@ class Trainer(TrainerBase):
         self.step.data_loader = self.build_train_loader(self.cfg, self.start_iter)
 
     def train(self) -> bool:
-        """Trains. Returns whether the run came to its end; a run that SIGTERM stopped did not.
+        """Trains. Returns whether the run came to its end; a run that SIGTERM or SIGHUP stopped did not.
 
         Raises:
             KeyboardInterrupt: ctrl-C has stopped the run; the message says how to go on.
+            WorkerDied: a process that loads images was killed. The run is saved.
         """
         try:
             super().train(self.start_iter, self.max_iter)
         except StopTraining:
-            return self.iter + 1 >= self.max_iter
+            return self.iter + 1 >= self.max_iter and not self.evaluation.pending
+        except WorkerDied as e:
+            raise WorkerDied(f"{e}; {self._save_before_iteration()}") from e
         except KeyboardInterrupt as e:
             raise e if e.args else KeyboardInterrupt(self._how_to_go_on()) from None
         finally:
@@ -128,8 +133,27 @@ class Trainer(TrainerBase):
     def _how_to_go_on(self) -> str:
         """What to tell the user of a run that has ended within an iteration."""
         if not self.checkpointer.has_checkpoint():
-            return f"interrupted before the first checkpoint; {self.cfg.OUTPUT_DIR} holds nothing to go on from"
+            nothing = f"{self.cfg.OUTPUT_DIR} holds nothing to go on from: give the same command again"
+            return f"interrupted before the first checkpoint; {nothing}"
         return f"interrupted; go on from {Path(self.checkpointer.get_checkpoint_file()).name} with: {self.command}"
+
+    def _save_before_iteration(self) -> str:
+        """Saves the state before an iteration that got no data. Returns what was saved, for the message."""
+        if comm.get_world_size() > 1:  # every process has a part of the state, and the others wait for this one
+            return "the last checkpoint is from before it"
+        if not self.evaluation.pending and self.iter > self.start_iter:
+            self.iter -= 1
+            self.saver.save()
+        saved = self.checkpointer.has_checkpoint()
+        return f"the run is saved, go on with: {self.command}" if saved else "give the same command again"
+
+    def before_train(self) -> None:
+        super().before_train()
+        if self.evaluation.pending:  # a signal has ended the run in the evaluation of the iteration before this one
+            self.iter = self.storage.iter = self.start_iter - 1
+            self.evaluation.before_step()
+            for hook in self._hooks[self._hooks.index(self.evaluation) :]:
+                hook.after_step()
 
     def before_step(self) -> None:
         if self.iter >= self.max_iter:  # a hook has shortened the run
@@ -157,6 +181,8 @@ class Trainer(TrainerBase):
         results = {}
         for name in cfg.DATASETS.TEST:
             loader, evaluator = cls.build_test_loader(cfg, name), cls.build_evaluator(cfg, name)
+            if comm.get_world_size() == 1:  # several processes would wait for one another
+                loader = Stoppable(loader)
             results[name] = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process():
                 print_csv_format(results[name])
@@ -179,11 +205,8 @@ class Trainer(TrainerBase):
         if comm.is_main_process():
             # A writer takes the latest value of each metric, so it must write between two evaluations.
             own.append(hooks.PeriodicWriter(self.build_writers(), min(20, cfg.TEST.EVAL_PERIOD or 20)))
-        return [
-            *own,
-            RandomState(),
-            Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT, self.command),
-        ]
+        self.saver = Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT, self.command)
+        return [*own, RandomState(), self.saver]
 
     def build_writers(self) -> list:
         """Writers of the log, of metrics.json and of TensorBoard's events."""

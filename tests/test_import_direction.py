@@ -15,8 +15,9 @@ ARROWS = {
     "backbones": {"backbones.weights"},
     "backbones.weights": {"backbones"},
     "residet.cli": {"backbones", "backbones.weights"},
-    "residet": {"residet.cli", "backbones", "backbones.weights"},
-    "classification": {"classification.data", "residet", "backbones", "backbones.weights"},
+    "residet.schema": {"residet", "residet.cli", "backbones"},
+    "residet": {"residet.cli", "residet.schema", "backbones", "backbones.weights"},
+    "classification": {"classification.data", "residet", "residet.schema", "backbones", "backbones.weights"},
     "classification.data": {"residet", "backbones", "backbones.weights"},
     "detection.data.layouts": {"detection.data.layouts.objects", "residet", "backbones"},
     "detection.data.layouts.objects": {"detection.data.layouts", "backbones"},
@@ -32,7 +33,7 @@ ARROWS["detection"] = {
     "detection.inference",
     "detection.evaluation",
 }
-ARROWS["detection"] |= {"residet", "backbones", "backbones.weights"}
+ARROWS["detection"] |= {"residet", "residet.schema", "backbones", "backbones.weights"}
 OURS = {name.split(".")[0] for name in ARROWS} | {"tools", "tests", "benchmarks"}
 
 

@@ -7,7 +7,7 @@ tools/convert.py data.yaml:val val.json
 import sys
 from pathlib import Path
 
-from backbones.errors import InputError
+from backbones.errors import printable
 from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import Parser
 from residet.cli.exits import exit_code
@@ -19,6 +19,7 @@ def work(args):
     Raises:
         InputError: the target exists, or the data are missing or broken.
     """
+    from backbones.whole_files import check_target
     from detection.config import default_config
     from detection.data.catalog import resolve_datasets
     from detection.data.layouts.coco import write_coco
@@ -26,14 +27,13 @@ def work(args):
     from detectron2.data import DatasetCatalog
 
     target = Path(args.target)
-    if target.exists():
-        raise InputError(f"{target}: the file exists; name another file")
+    check_target(target, "target")
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (args.source,)
     cfg.DATASETS.VOC_FIRST_PIXEL = args.first_pixel
     set_format(cfg, args)
     for line in resolve_datasets(cfg):
-        print(line)
+        print(printable(line))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_coco(DatasetCatalog.get(args.source), cfg.DATASETS.CLASSES, target)
     print(f"{target}: written; the paths of the images are relative to its folder")

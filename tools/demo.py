@@ -122,13 +122,14 @@ def expected_minutes(args):
 
 
 def work(args):
-    from backbones.whole_files import write_json
+    from backbones.whole_files import check_folder, write_json
     from detection.data.synthetic import make_shapes
     from detection.evaluation.report import table
 
     output = Path(args.output)
     if output.exists() and not args.resume:
         raise InputError(f"--output: {output} exists; go on with it by --resume, remove it or name another folder")
+    check_folder(output, "--output")
     start = time.perf_counter()
     data = output / "data"
     if not (data / "annotations" / "val.json").is_file():  # the file that is written last

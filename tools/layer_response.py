@@ -25,9 +25,10 @@ def parse(argv=None):
 
 def work(args):
     """Measures the networks, writes the picture and the JSON file, and prints a line for each network."""
-    from backbones.whole_files import write_json
+    from backbones.whole_files import check_folder, write_json
     from classification.layer_response import draw, measure
 
+    check_folder(args.output, "--output")
     responses = {}
     for path in args.weights:
         name, stds = measure(path, args.data)

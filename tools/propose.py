@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from backbones.errors import InputError
+from backbones.errors import InputError, printable
 from residet.cli.arguments import Parser, add_overrides
 from residet.cli.exits import exit_code
 
@@ -20,6 +20,7 @@ def work(args):
     Raises:
         InputError: the target exists or is no .pth file, or the config, weights or data cannot be used.
     """
+    from backbones.whole_files import check_target
     from detection.config import default_config
     from detection.prepare import prepare
     from detection.propose import propose
@@ -27,8 +28,7 @@ def work(args):
     from residet.launch import resolve_device
 
     target = Path(args.target)
-    if target.exists():
-        raise InputError(f"{target}: the file exists; name another file")
+    check_target(target, "target")
     if target.suffix != ".pth":
         raise InputError(f"{target}: proposals are written as .pth; give the file that suffix")
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
@@ -41,7 +41,7 @@ def work(args):
     resolve_device(cfg)
     plan = prepare(cfg, eval_only=True)
     for line in plan.lines:
-        print(line)
+        print(printable(line))
     propose(plan.cfg, plan.weights, {args.data: target})
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backbones.errors import InputError
-
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
@@ -40,26 +38,6 @@ class PCANoise(nn.Module):
         """(3, H, W) uint8 -> (3, H, W) uint8."""
         shift = 255 * self._components @ (torch.randn(3) * self.std)
         return (image + shift.view(3, 1, 1)).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def check_transforms(cfg: CfgNode) -> None:
-    """Raises InputError if a key of the preprocessing has an unknown value, or two keys do not go together."""
-    c = cfg.CLASSIFICATION
-    for key, value, choices in (
-        ("CROP", c.CROP, CROPS),
-        ("COLOUR", c.COLOUR, COLOURS),
-        ("TEST.VIEWS", c.TEST.VIEWS, VIEWS),
-    ):
-        if value not in choices:
-            raise InputError(f"CLASSIFICATION.{key}: {value!r} is none of {', '.join(choices)}")
-    if c.NORMALISE == "zca" and (c.COLOUR != "none" or c.TRIVIAL_AUGMENT or c.SIZE != c.RESIZE):
-        raise InputError(
-            "CLASSIFICATION.NORMALISE: zca whitens the whole image: set COLOUR none, TRIVIAL_AUGMENT False, and SIZE "
-            "to the value of RESIZE"
-        )
-    test = c.TEST.SIZE or c.SIZE
-    if c.TEST.VIEWS != "dense" and test > c.RESIZE:
-        raise InputError(f"CLASSIFICATION.RESIZE: {c.RESIZE} is less than the {test} of the test crop; raise RESIZE")
 
 
 def train_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:

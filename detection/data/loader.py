@@ -10,7 +10,6 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from backbones.errors import InputError
 from detection.data.mapper import DetectionMapper
 from detection.data.proposals import attach_proposals
 from residet.loaders import Loader, PositionSampler, loader_options, seeded
@@ -189,33 +188,3 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, *, with_instances: bool =
     data = MapDataset(DatasetFromList(records_of(cfg, dataset_name)), DetectionMapper(cfg, False, with_instances))
     sampler, collate = InferenceSampler(len(data)), trivial_batch_collator
     return Loader(data, 1, sampler=sampler, collate_fn=collate, **loader_options(cfg))
-
-
-def check_loader(cfg: CfgNode, *, eval_only: bool) -> None:
-    """Checks the config keys that the loaders use.
-
-    Args:
-        cfg: the config.
-        eval_only: whether the run only evaluates, so that the training data need no file of proposals.
-
-    Raises:
-        InputError: the sampler is unknown, DATALOADER.REPEAT_THRESHOLD is not a share, or MODEL.LOAD_PROPOSALS is set
-            and the number of files of proposals is not the number of data sets.
-    """
-    loader, data = cfg.DATALOADER, cfg.DATASETS
-    if loader.SAMPLER_TRAIN not in SAMPLERS:
-        raise InputError(f"DATALOADER.SAMPLER_TRAIN: {loader.SAMPLER_TRAIN!r} is none of {', '.join(SAMPLERS)}")
-    if loader.SAMPLER_TRAIN == "RepeatFactorTrainingSampler" and not 0 < loader.REPEAT_THRESHOLD <= 1:
-        raise InputError(
-            "DATALOADER.REPEAT_THRESHOLD: the share of images below which a class is repeated must be above 0 and at "
-            f"most 1, such as 0.3; the config has {loader.REPEAT_THRESHOLD}"
-        )
-    if not cfg.MODEL.LOAD_PROPOSALS:
-        return
-    for split in ("TEST",) if eval_only else ("TRAIN", "TEST"):
-        names, files = data[split], data[f"PROPOSAL_FILES_{split}"]
-        if len(names) != len(files):
-            raise InputError(
-                f"DATASETS.PROPOSAL_FILES_{split}: {len(files)} files for {len(names)} data sets; MODEL.LOAD_PROPOSALS "
-                "needs one file for each data set"
-            )

@@ -6,7 +6,7 @@ import copy
 import os
 import warnings
 
-from backbones.errors import InputError, did_you_mean
+from backbones.errors import InputError, did_you_mean, shown
 from detection.data.pixels import read_image
 
 import cv2
@@ -48,12 +48,16 @@ def build_pipeline(transforms: list[dict]) -> A.Compose | None:
 def _build_transform(transform: dict) -> A.BasicTransform | A.BaseCompose:
     key = "INPUT.ALBUMENTATIONS"
     if not isinstance(transform, dict) or len(transform) != 1:
-        raise InputError(f"{key}: {transform!r} is not of the form {{NAME: {{argument: value}}}}")
+        raise InputError(f"{key}: {shown(transform)} is not of the form {{NAME: {{argument: value}}}}")
     ((name, arguments),) = transform.items()
-    arguments = dict(arguments or {})
+    arguments = {} if arguments is None else arguments
+    inner = arguments.get("transforms", []) if isinstance(arguments, dict) else None
+    if not isinstance(name, str) or not isinstance(inner, list):
+        raise InputError(f"{key}: {shown(transform)} is not of the form {{NAME: {{argument: value}}}}")
+    arguments = dict(arguments)
     cls = getattr(A, name, None)
     if not (isinstance(cls, type) and issubclass(cls, A.BasicTransform | A.BaseCompose)):
-        raise InputError(f"{key}: albumentations has no transform {name!r}{did_you_mean(name, dir(A))}")
+        raise InputError(f"{key}: albumentations has no transform {shown(name)}{did_you_mean(name, dir(A))}")
     if "transforms" in arguments:
         arguments["transforms"] = [_build_transform(t) for t in arguments["transforms"]]
     try:

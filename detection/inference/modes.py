@@ -28,69 +28,11 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 
-def check_testing(cfg: CfgNode) -> None:
-    """Raises InputError if TEST asks for more than one way of testing, or a value of TEST cannot be used."""
-    test = cfg.TEST
-    ways = {"TEST.AUG.ENABLED": test.AUG.ENABLED, "TEST.TILES.SIZE": test.TILES.SIZE}
-    ways["TEST.REGION_SCALES"] = test.REGION_SCALES
-    if len(chosen := [key for key, value in ways.items() if value]) > 1:
-        raise InputError(f"{' and '.join(chosen)}: are set together; set only one of them")
-    if cfg.MODEL.ROI_LOC_HEAD.MODE and test.BOX_REFINEMENTS:
-        raise InputError(
-            f"TEST.BOX_REFINEMENTS: {test.BOX_REFINEMENTS} is for box regression, but MODEL.ROI_LOC_HEAD.MODE is set; "
-            "give TEST.BOX_REFINEMENTS 0 and use MODEL.ROI_LOC_HEAD.ROUNDS"
-        )
-    if test.TILES.SIZE < 0 or not 0 <= test.TILES.OVERLAP < 1:
-        raise InputError(
-            f"TEST.TILES: SIZE {test.TILES.SIZE} and OVERLAP {test.TILES.OVERLAP} make no tiles; give a SIZE of 0 or "
-            "more and an OVERLAP from 0 to below 1"
-        )
-    if len(test.REGION_SCALES) == 1 or any(side < 1 for side in test.REGION_SCALES):
-        raise InputError(
-            f"TEST.REGION_SCALES: {test.REGION_SCALES} are not two short sides or more, each of 1 pixel or more; "
-            "give () for one scale"
-        )
-    if chosen and (cfg.MODEL.LOAD_PROPOSALS or cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN"):
-        raise InputError(
-            f"{chosen[0]}: is for a GeneralizedRCNN with an RPN of its own; here MODEL.META_ARCHITECTURE is "
-            f"{cfg.MODEL.META_ARCHITECTURE} and MODEL.LOAD_PROPOSALS is {cfg.MODEL.LOAD_PROPOSALS}"
-        )
-
-
 def resolve_plain_testing(cfg: CfgNode) -> None:
     """Sets the keys of TEST so that the detector looks at each image once: no copies, no tiles, no pyramid."""
     cfg.TEST.AUG.ENABLED = False
     cfg.TEST.TILES.SIZE = 0
     cfg.TEST.REGION_SCALES = ()
-
-
-def metric_groups(cfg: CfgNode) -> list[str]:
-    """The groups of results that a test gives: "bbox" is the group of "bbox/AP"."""
-    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
-        groups = ["box_proposals"]
-    else:
-        group_of = {"coco": "bbox", "voc": "voc", "errors": "errors"}
-        groups = [group_of[evaluator] for evaluator in cfg.TEST.EVALUATORS]
-    return groups + ["validation"] * cfg.TEST.LOSS
-
-
-def check_metric(cfg: CfgNode) -> None:
-    """Raises InputError if TEST.BEST_METRIC is in none of the groups of results.
-
-    Without this check, a wrong metric would be noticed only after the training.
-    """
-    metric, tests = cfg.TEST.BEST_METRIC, cfg.DATASETS.TEST
-    averages = ("", "_ema") if cfg.SOLVER.EMA.DECAY else ("",)
-    if len(tests) > 1:
-        starts = [f"{name}{average}/{group}/" for name in tests for group in metric_groups(cfg) for average in averages]
-    else:
-        starts = [f"{group}{average}/" for group in metric_groups(cfg) for average in averages]
-    example = "box_proposals/AR@1000" if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork" else "bbox/AP"
-    if metric and not metric.startswith(tuple(starts)):
-        raise InputError(
-            f"TEST.BEST_METRIC: {metric} is none of {', '.join(f'{start}…' for start in starts)}; write GROUP/NAME, "
-            f"such as {example}. TEST.EVALUATORS, TEST.LOSS and SOLVER.EMA.DECAY decide which groups there are"
-        )
 
 
 def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:

@@ -9,10 +9,13 @@ import errno
 import sys
 from collections.abc import Callable
 
-from backbones.errors import InputError
+from backbones.errors import InputError, printable
 
 INTERRUPTED = 130
 _DIVERGED = "Start again in another OUTPUT_DIR with a lower SOLVER.BASE_LR or a longer SOLVER.WARMUP_ITERS."
+# Nothing can be written or read at a path.
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+_NO_PLACE += (errno.ELOOP,)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,7 +34,7 @@ def exit_code(run: Callable[[], object]) -> int:
         message = _message(e)
         if not message:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         return 2
     return 0
 
@@ -47,6 +50,8 @@ def _message(error: Exception) -> str:
         return str(error)  # names the command that installs it
     if isinstance(error, OSError) and error.errno in _FULL:
         return f"{error.filename or 'writing'}: {error.strerror}; make room, then go on with --resume"
+    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename:
+        return f"{error.filename}: {error.strerror}; check this path, or name another"
     if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback in another process
         head, _, tail = str(error).rpartition("InputError: ")
         diverged, _, loss = str(error).rpartition("FloatingPointError: ")

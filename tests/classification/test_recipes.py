@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 from backbones.catalogue import get_spec
 from classification.config import default_config
-from classification.data.transforms import check_transforms
+from classification.keys import check_keys
 from classification.published import compare, tables
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError, resolve_schedule
 from classification.trainer import ClassificationTrainer
-from residet.config import check_engine, merge_config, resolve_engine
+from residet.config import merge_config, resolve_engine
 
 import pytest
 import torch
@@ -24,8 +24,7 @@ IMAGENET, CIFAR, SVHN = 1_281_167, 50_000, 604_388
 def load(name, *opts, images=CIFAR):
     cfg = default_config()
     merge_config(cfg, str(RECIPES / name), [*opts, "MODEL.DEVICE", "cpu"])
-    check_engine(cfg)
-    check_transforms(cfg)
+    check_keys(cfg)
     resolve_schedule(cfg, images)
     return cfg
 

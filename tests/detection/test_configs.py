@@ -2,8 +2,7 @@
 
 from backbones.registry import spec_of_builder
 from backbones.vgg import VGGSpec
-from detection.data.loader import check_loader
-from detection.inference.modes import check_testing
+from detection.keys import check_keys
 from detection.phases import check_phases, phase_config
 
 import pytest
@@ -46,8 +45,7 @@ def test_it_loads_and_writes_to_a_folder_of_its_own(name):
     cfg = load_config(name)
     spec_of_builder(cfg.MODEL.BACKBONE.NAME)
     check_phases(cfg)
-    check_testing(cfg)
-    check_loader(cfg, eval_only=False)
+    check_keys(cfg)
     folders = [load_config(other).OUTPUT_DIR for other in LEAVES if not other.startswith("demo")]
     assert name.startswith("demo") or folders.count(cfg.OUTPUT_DIR) == 1
     assert max(cfg.SOLVER.STEPS) < cfg.SOLVER.MAX_ITER or cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"

@@ -16,10 +16,11 @@ import importlib
 import io
 import json
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
+
+from residet.output import is_resumable
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -116,9 +117,7 @@ def main():
     number = getattr(signal, f"SIG{plan['signal']}")
     codes = []
     for point in [*plan["points"], *([None] if plan["finish"] else [])]:
-        resume = ["--resume"] if (output / "last_checkpoint").is_file() else []
-        if not resume and output.is_dir():  # stopped before its first checkpoint: begin again
-            shutil.rmtree(output)
+        resume = ["--resume"] if is_resumable(output) else []  # else it begins again, in the same folder
         codes.append(end_of(start(tool, [*resume, *plan["args"]], log, point, number)))
     last = codes.pop() if plan["finish"] else 0
     print(json.dumps({"codes": codes, "last": last}))

@@ -59,9 +59,10 @@ def test_killed_at_twenty_points(shapes, uninterrupted, tmp_path):
 
 @pytest.mark.parametrize(("name", "code"), [("TERM", 0), ("INT", 130)])
 def test_a_signal_saves_and_exits(shapes, uninterrupted, tmp_path, name, code):
-    """To the whole group of processes, as schedulers and terminals send it: the workers get it too."""
-    assert stopped_run(shapes, tmp_path / "run", name, [["batch", 20], ["batch", 3]], *PLATEAU) == [code, code]
+    """To the whole group of processes, as schedulers and terminals send it: the workers get it too. Once at a test."""
+    assert stopped_run(shapes, tmp_path / "run", name, [["batch", 20], ["test", 3]], *PLATEAU) == [code, code]
     assert (tmp_path / "run.log").read_text().count(f"stopped by SIG{name}") == 2
+    assert (tmp_path / "run.log").read_text().count("saved, its evaluation is still to come") == 1
     assert_same_files(uninterrupted, tmp_path / "run")
     assert_same_results(uninterrupted, tmp_path / "run")
 

@@ -8,11 +8,11 @@ from backbones.weights.files import read_checkpoint
 from classification.config import default_config
 from classification.curve import read_metrics
 from classification.data.loaders import build_train_loader
+from classification.keys import check_keys
 from classification.model import Classifier
 from classification.prepare import prepare
 from classification.trainer import ClassificationTrainer, train
 from residet.checkpointer import RunCheckpointer
-from residet.config import check_engine
 from residet.hooks import BestCheckpoint, LogPrinter
 
 import pytest
@@ -156,7 +156,7 @@ def test_lower_is_better_of_errors_and_losses(metric):
 
 
 def test_an_unknown_metric_is_named(make_plan):
-    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: val/top9 is none of val/images, val/top1_error"):
+    with pytest.raises(InputError, match=r"TEST\.BEST_METRIC: val/top9 is none of val/top1_error, val/top5_error"):
         trained(make_plan("TEST.BEST_METRIC", "val/top9"))
 
 
@@ -182,16 +182,16 @@ def test_precise_statistics_are_those_of_the_training_set(make_plan):
         (["SOLVER.AMP.DTYPE", "float8"], "SOLVER.AMP.DTYPE: 'float8' is none of float16, bfloat16"),
         (["SOLVER.IMS_PER_BATCH", 9, "SOLVER.ACCUMULATE", 2], "9 is no multiple of 1 processes x 2 micro-batches"),
         (["TEST.PATIENCE", 3, "TEST.BEST_METRIC", ""], "TEST.PATIENCE: name the metric"),
-        (["SOLVER.EMA.DECAY", 1.0], "SOLVER.EMA.DECAY: 1.0 is not from 0 to below 1"),
-        (["SOLVER.EMA.PERIOD", 0], "SOLVER.EMA.PERIOD: 0 is no number of iterations"),
-        (["SOLVER.CHECKPOINT_PERIOD", 0], "SOLVER.CHECKPOINT_PERIOD: 0 is no number of iterations"),
+        (["SOLVER.EMA.DECAY", 1.0], "SOLVER.EMA.DECAY: 1.0 is not a finite number, 0 or more and below 1"),
+        (["SOLVER.EMA.PERIOD", 0], "SOLVER.EMA.PERIOD: 0 is not a whole number of 1 or more"),
+        (["SOLVER.CHECKPOINT_PERIOD", 0], "SOLVER.CHECKPOINT_PERIOD: 0 is not a whole number of 1 or more"),
     ],
 )
 def test_keys_that_cannot_be_used_are_named(opts, message):
     cfg = default_config()
     cfg.merge_from_list(opts)
     with pytest.raises(InputError, match=message):
-        check_engine(cfg)
+        check_keys(cfg)
 
 
 @pytest.mark.parametrize(

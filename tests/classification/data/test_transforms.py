@@ -7,7 +7,8 @@ from classification.data.datasets import open_split
 from classification.data.examples import Example, TrainingImages
 from classification.data.loaders import build_train_loader, build_val_loader, read_normalisation, resolve_normalisation
 from classification.data.normalise import PixelMean, WhitenedImages, Whitening, from_state
-from classification.data.transforms import PCANoise, check_transforms, train_transform, val_transform
+from classification.data.transforms import PCANoise, train_transform, val_transform
+from classification.keys import check_keys
 from residet.loaders import PositionSampler, seeded
 
 import pytest
@@ -112,11 +113,11 @@ def test_views_of_a_test_image():
 def test_unknown_names_are_refused():
     for key, value in (("CROP", "padd"), ("COLOUR", "rgb"), ("TEST.VIEWS", "12crop")):
         with pytest.raises(InputError, match=f"CLASSIFICATION.{key}: '{value}' is none of"):
-            check_transforms(make_cfg(f"CLASSIFICATION.{key}", value))
+            check_keys(make_cfg(f"CLASSIFICATION.{key}", value))
     with pytest.raises(InputError, match="zca whitens the whole image"):
-        check_transforms(make_cfg(*keys(NORMALISE="zca", COLOUR="pca", SIZE=32, RESIZE=32)))
+        check_keys(make_cfg(*keys(NORMALISE="zca", COLOUR="pca", SIZE=32, RESIZE=32)))
     with pytest.raises(InputError, match="256 is less than the 320"):
-        check_transforms(make_cfg("CLASSIFICATION.TEST.SIZE", 320))
+        check_keys(make_cfg("CLASSIFICATION.TEST.SIZE", 320))
 
 
 # Random numbers

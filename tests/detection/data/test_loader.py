@@ -8,7 +8,7 @@ from backbones.errors import InputError
 from backbones.weights.files import save_checkpoint
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
-from detection.data.loader import GroupedBatches, build_test_loader, build_train_loader, check_loader, training_records
+from detection.data.loader import GroupedBatches, build_test_loader, build_train_loader, training_records
 from detection.data.proposals import attach_proposals, read_proposals, write_proposals
 from residet.loaders import PositionSampler
 
@@ -104,20 +104,6 @@ def test_boxes_that_are_cropped_away_are_counted(cfg, storage):
     cfg.INPUT.ALBUMENTATIONS = [{"RandomCrop": {"height": 24, "width": 24}}]
     list(itertools.islice(build_train_loader(cfg), 5))
     assert sum(v for v, _ in storage.history("data/dropped_boxes").values()) > 0
-
-
-@pytest.mark.parametrize(
-    ("opts", "message"),
-    [
-        (["DATALOADER.SAMPLER_TRAIN", "Random"], "is none of TrainingSampler, Repeat"),
-        (["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"], "REPEAT_THRESHOLD: the share"),
-        (["MODEL.LOAD_PROPOSALS", True], "PROPOSAL_FILES_TRAIN: 0 files for 1 data sets"),
-    ],
-)
-def test_what_a_loader_cannot_do_is_said(cfg, opts, message):
-    cfg.merge_from_list(opts)
-    with pytest.raises(InputError, match=message):
-        check_loader(cfg, eval_only=False)
 
 
 # Proposals

@@ -5,9 +5,10 @@ import copy
 from backbones.errors import InputError
 from detection.heads.postprocess import Candidates, select, vote
 from detection.heads.region_heads import best_boxes
-from detection.inference.modes import as_tested, check_testing
+from detection.inference.modes import as_tested
 from detection.inference.region_scales import RegionScales, best_scales
 from detection.inference.tiles import TiledDetector, tiles
+from detection.keys import check_keys
 
 import pytest
 import torch
@@ -233,7 +234,7 @@ def test_augmented_and_tiled_testing_of_a_real_model():
     ("opts", "message"),
     [
         (["TEST.AUG.ENABLED", True, "TEST.TILES.SIZE", 64], "only one of them"),
-        (["TEST.TILES.OVERLAP", 1.0], "make no tiles"),
+        (["TEST.TILES.OVERLAP", 1.0], "TEST.TILES.OVERLAP: 1.0 is not a finite number, 0 or more and below 1"),
         (["TEST.REGION_SCALES", (200,)], "two short sides or more"),
         (["TEST.REGION_SCALES", (200, 400), "MODEL.LOAD_PROPOSALS", True], "an RPN of its own"),
         (["TEST.AUG.ENABLED", True, "MODEL.META_ARCHITECTURE", "RetinaNet"], "is for a GeneralizedRCNN"),
@@ -242,4 +243,4 @@ def test_augmented_and_tiled_testing_of_a_real_model():
 )
 def test_ways_of_testing_that_do_not_go_together(opts, message):
     with pytest.raises(InputError, match=message):
-        check_testing(load_config("faster_rcnn_resnet18.yaml", *opts))
+        check_keys(load_config("faster_rcnn_resnet18.yaml", *opts))
