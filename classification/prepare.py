@@ -8,6 +8,7 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
 from classification.data.datasets import class_names, digest, open_split
+from classification.data.digest import digest_of_images
 from classification.data.loaders import resolve_normalisation
 from classification.keys import check_keys
 from classification.schedule import resolve_schedule
@@ -52,6 +53,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     splits = {split: open_split(cfg, split) for split in (("val",) if eval_only else ("train", "val"))}
     counts = ", ".join(f"{len(images)} images to {_PURPOSES[split]}" for split, images in splits.items())
     plan.lines.append(f"data: {counts}, of {len(c.CLASSES)} classes")
+    plan.data = lambda: {split: (f"{c.DATA}:{split}", digest_of_images(images)) for split, images in splits.items()}
     if plan.weights:
         if not plan.weights.normalisation:  # else the fitted one replaces MODEL.PIXEL_MEAN and PIXEL_STD
             resolve_preprocessing(cfg, plan.weights)

@@ -10,6 +10,7 @@ from backbones.weights.read import Weights, check_arch, resolve_preprocessing, v
 from detection.auto_config import resolve_schedule_and_anchors
 from detection.contradictions import check_norms_on_device
 from detection.data.catalog import digest, resolve_datasets
+from detection.data.digest import digest_of_data
 from detection.keys import check_keys
 from detection.network import in_words
 from detection.phases import check_phases
@@ -72,6 +73,10 @@ def prepare(
         _resolve_detector(cfg, weights, eval_only, overridden_keys)
     plan.lines += resolve_datasets(cfg)
     plan.train_data = digest(cfg.DATASETS.TRAIN)
+    plan.data = lambda: {
+        f"DATASETS.{role}": (", ".join(cfg.DATASETS[role]), digest_of_data(cfg.DATASETS[role]))
+        for role in ("TRAIN", "TEST")
+    }
     if schedule_batch_size and not eval_only:
         anchors = not (weights and weights.is_detector)
         plan.lines += resolve_schedule_and_anchors(cfg, overridden_keys, schedule_batch_size, anchors=anchors)

@@ -21,6 +21,7 @@ from detection.evaluation.report import remarks, summary, table
 from detection.evaluation.voc import VOCEvaluator
 from detection.evaluation.voc_submission import VOCResultFiles
 from detection.inference.modes import as_tested, validation_losses
+from detection.inference.speed import speed, timed
 from residet.expected import check_expected_results
 from residet.hooks import PreciseStatistics
 from residet.plan import RunPlan
@@ -68,7 +69,11 @@ class DetectionTrainer(Trainer):
 
     @classmethod
     def test(cls, cfg, model):
-        results = super().test(cfg, as_tested(cfg, model))
+        tested = as_tested(cfg, model)
+        with timed(tested) as seconds:
+            results = super().test(cfg, tested)
+        if comm.is_main_process():
+            write_json(speed(seconds), Path(cfg.OUTPUT_DIR, "inference", "speed.json"))
         if cfg.TEST.LOSS:
             for name in (n for n in cfg.DATASETS.TEST if MetadataCatalog.get(n).annotated):
                 losses = {"validation": validation_losses(cfg, model, name)}

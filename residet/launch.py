@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backbones.errors import InputError, printable
 from residet.cli.exits import exit_code  # noqa: F401  for tools that take it from here
+from residet.fingerprint import write_run
 from residet.output import release_locks, write_config
 from residet.plan import RunPlan
 
@@ -52,7 +53,7 @@ class _Printable(logging.Formatter):
 def start_log(plan: RunPlan, title: str) -> None:
     """Opens OUTPUT_DIR and seeds the random number generators.
 
-    The whole log goes to log.txt, the config to config.yaml, and what the user must know to the console.
+    The whole log goes to log.txt, the config to config.yaml, what the run is known by to run.json, and what the user must know to the console.
 
     Args:
         plan: the run; its lines are logged.
@@ -64,6 +65,7 @@ def start_log(plan: RunPlan, title: str) -> None:
     output.mkdir(parents=True, exist_ok=True)
     if comm.is_main_process():
         write_config(cfg)
+        write_run(plan)
 
     file = logging.FileHandler(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
     file.setFormatter(_Printable("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from backbones.errors import InputError
@@ -32,6 +32,7 @@ class RunPlan:
         lines: lines for the log on what was read and chosen.
         command: the command that goes on with the run when it was stopped, for messages.
         train_data: digest of the training data, which the run's checkpoints hold; "" where there are none.
+        data: computes what the content of the data is known by: () -> {key of the config: (name of the data, SHA-256)}.
     """
 
     cfg: CfgNode
@@ -41,6 +42,7 @@ class RunPlan:
     lines: list[str] = field(default_factory=list)
     command: str = "the same command with --resume"
     train_data: str = ""
+    data: Callable[[], dict[str, tuple[str, str]]] = dict
 
     def release(self) -> None:
         """Frees the memory of the parameters, which the model holds by now."""

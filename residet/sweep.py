@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from residet.cli.arguments import processes_of
+from residet.fingerprint import read_run
 from residet.output import files_of_run
 
 
@@ -22,7 +23,8 @@ def command_of(tool: Path, processes: int) -> list[str]:
 def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, deadline: float | None) -> bool:
     """Begins or resumes the run in `folder`, unless the run is finished. A finished run has left results.json.
 
-    A run that was killed before its first checkpoint begins again. Files of others in its folder stay.
+    A run that was killed before its first checkpoint begins again. Files of others in its folder stay. The caller has
+    made sure that the folder holds no other run (`residet.fingerprint.check_fingerprint`).
 
     Args:
         command: makes the command of the run: (flags) -> command; flags are ["--resume"] or [].
@@ -49,12 +51,16 @@ def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, dead
 def _forget_start(folder: Path) -> None:
     """Removes the metrics of a run that was killed before its first checkpoint, and of its phases.
 
+    Only files that belong to a run of ours are removed: run.json marks the folder, and names the run's phases.
+
     Raises:
-        InputError: the folder holds weights that no checkpoint of a run leads to.
+        InputError: the folder holds files of a run, but no checkpoint that leads to them.
     """
-    for metrics in (folder / "metrics.json", *folder.glob("*/metrics.json")):
-        if metrics.with_name("config.yaml").is_file():  # which a run leaves beside its metrics
-            metrics.unlink(missing_ok=True)
+    if run := read_run(folder):
+        phases = {str(phase["name"]) for phase in run["fingerprint"]["config"].get("PHASES") or []}
+        for metrics in (folder / "metrics.json", *folder.glob("*/metrics.json")):
+            if metrics.parent == folder or metrics.parent.name in phases:
+                metrics.unlink(missing_ok=True)
     if left := files_of_run(folder):
         raise InputError(f"{folder}: holds {', '.join(left)}, but no checkpoint to resume; name another --output")
 

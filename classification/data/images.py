@@ -120,6 +120,10 @@ class FileImages(LabelledImages):
     def labels(self) -> list[int]:
         return [label for _, label in self._samples]
 
+    def paths(self) -> list[str]:
+        """The files of all images, in order."""
+        return [path for path, _ in self._samples]
+
 
 class _ListedFolder(ImageFolder):
     """An ImageFolder with the classes of a list, in the list's order."""
@@ -158,3 +162,7 @@ class ArrayImages(LabelledImages):
 
     def labels(self) -> list[int]:
         return self._labels
+
+    def pixels(self) -> bytes:
+        """The pixels of all images."""
+        return self._images.numpy().tobytes()
