@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
 from classification.published import Table, tables
-from residet.sweep import call, deadline_in, finish
+from residet.fingerprint import check_fingerprint
+from residet.sweep import begun, call, deadline_in, finish
 
 from tabulate import tabulate
 
@@ -26,6 +27,18 @@ SELECTIONS = {
         "resnext_cifar10:cifar_resnext29_8x64d",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of tools/pretrain.py: flags, then KEY VALUE pairs."""
+
+    flags: list[str]
+    overrides: list[str]
+
+    def joined(self, options: Sequence[str], *more: str) -> list[str]:
+        """All arguments: `more` flags and the user's `options`, which end with KEY VALUE pairs, in between."""
+        return [*self.flags, *more, *options, *self.overrides]
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,23 @@ class Entry:
         """The file with the errors in the test of this table."""
         folder = self.folder(output)
         return (folder / self.table.name if self.table.test else folder) / "results.json"
+
+    def training(self, configs: Path, output: Path) -> Arguments:
+        """The arguments of tools/pretrain.py that train the network, without those of the user."""
+        return self._arguments(configs, [], ["OUTPUT_DIR", self.folder(output)])
+
+    def test(self, configs: Path, output: Path) -> Arguments | None:
+        """The arguments of tools/pretrain.py that test the network as the table does; None if the training does."""
+        if not self.table.test:
+            return None
+        test = ["OUTPUT_DIR", self.results(output).parent, "MODEL.WEIGHTS", self.folder(output) / "model_final.pth"]
+        for key, value in self.table.test.items():
+            test += [f"CLASSIFICATION.{'' if key == 'RESIZE' else 'TEST.'}{key}", value]
+        return self._arguments(configs, ["--eval-only"], test)
+
+    def _arguments(self, configs: Path, flags: list, overrides: list) -> Arguments:
+        recipe = ["--config-file", configs / self.table.recipe(self.arch), "--arch", self.arch]
+        return Arguments([*map(str, [*recipe, *flags])], [*map(str, overrides)])
 
     def row(self, output: Path) -> list:
         """[table, network, measured error, published error, …] in %; None for an error not yet measured."""
@@ -80,6 +110,33 @@ def entries(names: Sequence[str]) -> list[Entry]:
     return chosen
 
 
+def check(
+    todo: Sequence[Entry],
+    options: Sequence[str],
+    configs: Path,
+    output: Path,
+    planned: Callable[[list[str]], dict],
+) -> None:
+    """Checks that the runs in the folder of the entries are those that `run` would start.
+
+    Args:
+        todo: the entries.
+        options: arguments of every run: flags first, KEY VALUE pairs last.
+        configs: the folder configs/classification.
+        output: the folder of all runs.
+        planned: the fingerprint of the run that arguments of tools/pretrain.py ask for.
+
+    Raises:
+        InputError: a folder holds another run.
+    """
+    for entry in todo:
+        runs = [(entry.folder(output), entry.training(configs, output))]
+        runs += [(entry.results(output).parent, test)] if (test := entry.test(configs, output)) else []
+        for folder, arguments in runs:
+            if begun(folder):
+                check_fingerprint(folder, planned(arguments.joined(options)))
+
+
 def run(
     todo: Sequence[Entry],
     pretrain: Sequence[str],
@@ -101,22 +158,17 @@ def run(
     Raises:
         InputError: a run failed.
     """
-
-    def command(entry: Entry, flags: list, overrides: list) -> list[str]:
-        recipe = ["--config-file", configs / entry.table.recipe(entry.arch), "--arch", entry.arch]
-        return [*pretrain, *map(str, [*recipe, *flags, *options, *overrides])]
-
     deadline = deadline_in(minutes)
     for entry in todo:
-        folder = entry.folder(output)
-        if not finish(lambda flags, e=entry, f=folder: command(e, flags, ["OUTPUT_DIR", f]), folder, deadline):
+        training, test = entry.training(configs, output), entry.test(configs, output)
+
+        def command(flags: Sequence[str], training: Arguments = training) -> list[str]:
+            return [*pretrain, *training.joined(options, *flags)]
+
+        if not finish(command, entry.folder(output), deadline):
             return
-        if not entry.results(output).is_file():
-            test = ["OUTPUT_DIR", entry.results(output).parent, "MODEL.WEIGHTS", folder / "model_final.pth"]
-            for key, value in entry.table.test.items():
-                test += [f"CLASSIFICATION.{'' if key == 'RESIZE' else 'TEST.'}{key}", value]
-            if not call(command(entry, ["--eval-only"], test), deadline):
-                return
+        if test and not entry.results(output).is_file() and not call([*pretrain, *test.joined(options)], deadline):
+            return
 
 
 def summary(done: Sequence[Entry], output: Path) -> str:

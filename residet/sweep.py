@@ -40,12 +40,21 @@ def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, dead
     done = folder / "results.json"
     if done.is_file():
         return True
-    # A training in phases has its checkpoints in a subfolder for each phase.
-    flags = ["--resume"] if any(folder.glob("last_checkpoint")) or any(folder.glob("*/last_checkpoint")) else []
+    flags = ["--resume"] if _resumable(folder) else []
     if not flags:
         _forget_start(folder)
     # A run that someone else stops by SIGTERM ends without an error and without results.
     return call(command(flags), deadline) and done.is_file()
+
+
+def begun(folder: Path) -> bool:
+    """Whether a folder holds a run that `finish` would take as it is or resume, or that says what it is."""
+    return (folder / "results.json").is_file() or _resumable(folder) or read_run(folder) is not None
+
+
+def _resumable(folder: Path) -> bool:
+    # A training in phases has its checkpoints in a subfolder for each phase.
+    return any(folder.glob("last_checkpoint")) or any(folder.glob("*/last_checkpoint"))
 
 
 def _forget_start(folder: Path) -> None:

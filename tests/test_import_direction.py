@@ -1,6 +1,7 @@
 """The arrows of docs/architecture.md, held module by module.
 
-tools -> classification | detection -> residet -> backbones; within detection: evaluation -> inference -> heads, data.
+tools -> classification | detection -> residet -> backbones; within detection:
+report -> comparison -> detection/*.py -> evaluation -> inference -> heads, data.
 """
 
 import ast
@@ -34,6 +35,9 @@ ARROWS["detection"] = {
     "detection.evaluation",
 }
 ARROWS["detection"] |= {"residet", "residet.schema", "backbones", "backbones.weights"}
+# What is made of finished runs stands above the runs.
+ARROWS["detection.comparison"] = ARROWS["detection"] | {"detection"}
+ARROWS["detection.report"] = ARROWS["detection.comparison"] | {"detection.comparison"}
 OURS = {name.split(".")[0] for name in ARROWS} | {"tools", "tests", "benchmarks"}
 
 

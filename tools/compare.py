@@ -1,42 +1,88 @@
-"""Trains several networks on the same data and prints their AP side by side.
+"""Trains several networks on the same data, or takes finished runs, and says which of them differ in AP.
 
 If the tool was stopped, the same command goes on: finished trainings are not repeated.
 
 tools/compare.py configs/bccd/*_fpn.yaml --data BCCD --weights 'CIFAR10/{arch}/model_final.pth' --random --seeds 0 1 2
+tools/compare.py bccd/resnet50_fpn --archs resnet50 wrn34_2 resnext50_32x4d --data BCCD --minutes 60
+tools/compare.py output/compare/*_0 output/another_run
 """
 
+import importlib
 import sys
 from pathlib import Path
 
+from backbones.errors import InputError
 from residet.cli.arguments import Parser, add_sweep
 from residet.cli.exits import exit_code
 from residet.cli.weights import add_list_weights, add_weights
 
 
+def planned(argv):
+    """The fingerprint of the run that arguments of tools/train_net.py ask for."""
+    from detection.prepare import prepare
+    from residet.fingerprint import fingerprint
+
+    train_net = importlib.import_module(f"{__package__}.train_net" if __package__ else "train_net")
+    args = train_net.parse(argv)
+    cfg, schedule_batch_size = train_net.configure(args)
+    keys = args.opts[::2]
+    plan = prepare(cfg, eval_only=False, overridden_keys=keys, schedule_batch_size=schedule_batch_size)
+    return fingerprint(plan)
+
+
+def report(names, output):
+    """Prints the tables, and writes the tables and, once a run is finished, the page."""
+    from detection.comparison.rows import pairs_of, rows_of
+    from detection.comparison.tables import write
+    from detection.report.page import write_report
+
+    rows = rows_of(names)
+    pairs = pairs_of(rows)
+    print(write(rows, pairs, output))
+    if any(row.runs for row in rows):
+        print(f"\nreport: {write_report(rows, output / 'report.html', pairs)}")
+
+
 def work(args):
-    """Trains the runs that the arguments ask for, then prints and writes the table."""
-    from backbones.whole_files import write_text
-    from detection.compare import RANDOM, compare, runs, summary
+    """Trains the runs that the arguments ask for, or takes the finished ones; then writes and prints the tables."""
+    from detection.comparison.matrix import RANDOM, check_runs, compare, groups, runs
+    from detection.comparison.rows import groups_of
     from residet.sweep import command_of
 
+    output = Path(args.output)
+    folders = [path for path in args.source if Path(path).is_dir()]
+    if folders:
+        if len(folders) < len(args.source):
+            raise InputError("compare: give either configs to train or folders of finished runs, not both")
+        report(groups_of(folders), output)
+        return
     starts = [args.weights] if args.weights else []
     starts += [RANDOM] if args.random or not starts else []
-    output = Path(args.output)
-    todo = runs(args.config, starts, args.seeds)
+    todo = runs(args.source, starts, args.seeds, args.archs)
+    options = [*(["--data", args.data] if args.data else []), *args.opts]
+    check_runs(todo, options, output, planned)
     train = command_of(Path(__file__).with_name("train_net.py"), args.processes)
-    options = ["--data", args.data] if args.data else []
     try:
-        compare(todo, train, [*options, *args.opts], output, args.minutes)
+        compare(todo, train, options, output, args.minutes)
     finally:
-        table = summary(todo, output)
-        print(table)
-        write_text(table + "\n", output / "comparison.md")
+        report(groups(todo, output), output)
 
 
 def parse(argv=None):
     """Parses the command line, or `argv`."""
     parser = Parser("compare.py", __doc__)
-    parser.add_argument("config", nargs="+", help="configs, one for each detector to compare: files or names")
+    parser.add_argument(
+        "source",
+        nargs="+",
+        help="configs, one for each detector to train and compare: files or names; or folders of finished runs",
+    )
+    parser.add_argument(
+        "--archs",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="networks that take the place of the config's network, each in turn",
+    )
     what = parser.add_argument_group("data, weights and seeds")
     what.add_argument(
         "--data",

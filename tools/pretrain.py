@@ -38,14 +38,11 @@ def parse(argv=None):
     return parser.parse_args(argv)
 
 
-def setup(args):
-    """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+def configure(args):
+    """The config that the arguments ask for."""
     from classification.config import default_config
-    from classification.prepare import prepare
     from residet.config import merge_config
     from residet.launch import resolve_device
-    from residet.output import resolve_output
-    from residet.plan import RunPlan
 
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
@@ -59,6 +56,16 @@ def setup(args):
         cfg.MODEL.WEIGHTS = args.weights
     cfg.CLASSIFICATION.DOWNLOAD |= args.download
     resolve_device(cfg)
+    return cfg
+
+
+def setup(args):
+    """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+    from classification.prepare import prepare
+    from residet.output import resolve_output
+    from residet.plan import RunPlan
+
+    cfg = configure(args)
     if args.scan:
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "scan")
         return RunPlan(cfg)

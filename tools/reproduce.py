@@ -8,6 +8,7 @@ tools/reproduce.py cifar10 --data CIFAR10 --minutes 25 --set SOLVER.AMP.ENABLED 
 tools/reproduce.py wrn_cifar100:cifar_wrn28_10 --data CIFAR100 --dataset cifar100 --download
 """
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -27,9 +28,20 @@ def list_tables():
         print(f"{name:24} {', '.join(rows)}")
 
 
+def planned(argv):
+    """The fingerprint of the run that arguments of tools/pretrain.py ask for."""
+    from classification.prepare import read_plan
+    from residet.fingerprint import fingerprint
+
+    pretrain = importlib.import_module(f"{__package__}.pretrain" if __package__ else "pretrain")
+    args = pretrain.parse(argv)
+    cfg = pretrain.configure(args)
+    return fingerprint(read_plan(cfg, eval_only=args.eval_only, overridden_keys=args.opts[::2]))
+
+
 def work(args):
     """Runs the networks that the arguments name and prints the table, or lists the tables."""
-    from classification.reproduce import entries, run, summary
+    from classification.reproduce import check, entries, run, summary
     from residet.sweep import command_of
 
     if args.list or not args.table:
@@ -39,10 +51,12 @@ def work(args):
     todo = entries(args.table)
     options = ["--dataset", args.dataset] if args.dataset else []
     options += ["--download"] if args.download else []
-    pretrain = command_of(Path(__file__).with_name("pretrain.py"), args.processes)
+    options = ["--data", args.data, *options, *args.opts]
+    configs = configs_folder() / "classification"
+    check(todo, options, configs, output, planned)
     try:
-        configs = configs_folder() / "classification"
-        run(todo, pretrain, ["--data", args.data, *options, *args.opts], configs, output, args.minutes)
+        pretrain = command_of(Path(__file__).with_name("pretrain.py"), args.processes)
+        run(todo, pretrain, options, configs, output, args.minutes)
     finally:
         print(summary(todo, output))
 

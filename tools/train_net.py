@@ -46,17 +46,14 @@ def parse(argv=None):
     return parser.parse_args(argv)
 
 
-def setup(args):
-    """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+def configure(args):
+    """The config that the arguments ask for, and the batch that its schedule is meant for (see `prepare`)."""
     from detection.config import default_config, freeze_stages, from_scratch
     from detection.data.layouts.sources import data_splits, find_split
     from detection.data.splitting import resolve_test_data
     from detection.network import put_network
-    from detection.phases import resolve_phases_output
-    from detection.prepare import prepare
     from residet.config import merge_config
     from residet.launch import resolve_device
-    from residet.output import resolve_output
 
     cfg = default_config()
     merge_config(cfg, args.config_file, [])
@@ -84,6 +81,16 @@ def setup(args):
         freeze_stages(cfg, args.freeze)
     merge_config(cfg, "", args.opts)
     resolve_device(cfg)
+    return cfg, schedule_batch_size
+
+
+def setup(args):
+    """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+    from detection.phases import resolve_phases_output
+    from detection.prepare import prepare
+    from residet.output import resolve_output
+
+    cfg, schedule_batch_size = configure(args)
     if cfg.PHASES and not args.eval_only:
         resume = resolve_phases_output(cfg, resume=args.resume)
     else:

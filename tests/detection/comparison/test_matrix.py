@@ -4,7 +4,7 @@ import json
 import sys
 
 from backbones.errors import InputError
-from detection.compare import RANDOM, compare, runs, summary
+from detection.comparison.matrix import RANDOM, check_runs, compare, groups, runs
 
 import pytest
 from run_tools import PROJECT, assert_clear_error, run_tool
@@ -33,17 +33,42 @@ def test_configs_of_one_name_are_refused(tmp_path):
         runs([CONFIGS[0], str(tmp_path / "resnet50_fpn.yaml")], [RANDOM], [0])
 
 
-def test_the_table_has_mean_and_spread(tmp_path):
-    todo = runs(CONFIGS, [RANDOM], [0, 1])
-    for run, ap in zip([r for r in todo if r.arch == "resnet50"], (30.0, 34.0), strict=True):
-        run.folder(tmp_path).mkdir()
-        row = {"AP": ap, "AP50": 50.0, "AP75": 20.0, "seconds": 120.0}
-        (run.folder(tmp_path) / "results.json").write_text(json.dumps({"val": row}))
-    lines = summary(todo, tmp_path).splitlines()
-    assert [c.strip() for c in lines[2].split("|")[2:9]] == [
-        *("resnet50", "random", "2 of 2", "32.0 ± 2.8", "50.0 ± 0.0", "20.0 ± 0.0", "2.0 ± 0.0")
+def test_networks_take_the_place_of_the_configs_own(tmp_path):
+    todo = runs(CONFIGS[:1], [RANDOM], [0], ["wrn34_2", "resnet18"])
+    assert [(r.arch, r.backbone) for r in todo] == [(a, f"build_{a}_fpn_backbone") for a in ("wrn34_2", "resnet18")]
+    assert todo[0].arguments(["--data", "D", "X", "1"], tmp_path, ["--resume"])[2:] == [
+        *("--resume", "--data", "D", "X", "1", "OUTPUT_DIR", str(tmp_path), "SEED", "0"),
+        *("MODEL.BACKBONE.NAME", "build_wrn34_2_fpn_backbone"),
     ]
-    assert "0 of 2" in lines[3] and "| -" in lines[3]
+    assert list(groups(todo, tmp_path)) == ["resnet50_fpn_wrn34_2_random", "resnet50_fpn_resnet18_random"]
+    with pytest.raises(InputError, match="did you mean resnet18"):
+        runs(CONFIGS[:1], [RANDOM], [0], ["resnet1"])
+    with pytest.raises(InputError, match="two runs would share this folder"):
+        runs(CONFIGS[:1], [RANDOM], [0], ["resnet18", "resnet18"])
+
+
+def test_seeds_of_a_run_are_one_group(tmp_path):
+    todo = runs(CONFIGS, [RANDOM], [0, 1])
+    assert groups(todo, tmp_path)["wrn34_2_fpn_random"] == [tmp_path / f"wrn34_2_fpn_random_{s}" for s in (0, 1)]
+
+
+def test_a_folder_with_another_run_is_refused(tmp_path):
+    todo = runs(CONFIGS[:1], [RANDOM], [0, 1])
+    expected = {"config": {"SEED": 0, "A": 1}, "weights": {}, "data": {}, "code": "1"}
+    asked = []
+
+    def planned(arguments):
+        asked.append(arguments)
+        return expected
+
+    for seed, config in ((0, {"SEED": 0, "A": 1}), (1, {"SEED": 1, "A": 2})):
+        folder = tmp_path / f"resnet50_fpn_random_{seed}"
+        folder.mkdir()
+        (folder / "run.json").write_text(json.dumps({"fingerprint": expected | {"config": config}}))
+    check_runs(todo[:1], [], tmp_path, planned)
+    with pytest.raises(InputError, match=r"resnet50_fpn_random_1: holds another run .*: A was 2, now 1; move"):
+        check_runs(todo, [], tmp_path, planned)
+    assert len(asked) == 2  # once in a call, for all seeds
 
 
 def test_runs_of_stages_go_on_and_a_failed_one_does_not_hold_up_the_rest(tmp_path):
@@ -68,4 +93,13 @@ def test_runs_go_on_where_the_clock_stopped_them(shapes, tmp_path):
     done = run_tool("compare.py", *args, "--set", *small)
     assert done.returncode == 0 and "2 of 2" in done.stdout, done.stderr
     assert "2 of 2" in (tmp_path / "out" / "comparison.md").read_text()
+    (row,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]
+    assert row["AP"]["low"] is not None and row["inference_ms"] > 0 and row["peak_memory_mb"] > 100
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
+    again = run_tool("compare.py", *args, "--set", *small)
+    assert again.returncode == 0 and before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
+    small[1] = 3
+    other = run_tool("compare.py", *args, "--set", *small)
+    assert_clear_error(other, "faster_rcnn_resnet18_fpn_random_0: holds another run", "SOLVER.MAX_ITER was 2, now 3")
+    assert "2 of 2" not in other.stdout  # another run's figures
     assert_clear_error(run_tool("compare.py", "configs/no.yaml", "--output", tmp_path / "x"), "no such config")

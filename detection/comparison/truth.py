@@ -1,0 +1,80 @@
+"""The test data of finished runs, read again, and the runs' detections matched with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backbones.errors import InputError
+from detection.comparison.finished import FinishedRun
+from detection.data.catalog import resolve_datasets
+from detection.data.digest import digest_of_data
+from detection.evaluation.bootstrap import Matched, match
+from detection.evaluation.coco import BoxCOCOEvaluator
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+
+@dataclass(frozen=True)
+class EvaluatedData:
+    """The first test set of a run.
+
+    Attributes:
+        name: registered data.
+        digest: what the content of the data is known by.
+        evaluator: has the objects as a COCO file, and the ids.
+    """
+
+    name: str
+    digest: str
+    evaluator: BoxCOCOEvaluator
+
+    @property
+    def records(self) -> list[dict]:
+        """The dataset dicts."""
+        return DatasetCatalog.get(self.name)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes."""
+        return MetadataCatalog.get(self.name).thing_classes
+
+    def detections(self, run: FinishedRun) -> list[dict]:
+        """A run's detections in COCO's result format, with the ids of `evaluator.truth`.
+
+        Raises:
+            InputError: the run has left no detections, or detections of other images or classes.
+        """
+        if run.detections is None:
+            raise InputError(f"{run.inference}: has no readable coco_instances_results.json")
+        numbers, ids = self.evaluator.numbers, set(self.evaluator.category_ids)
+        try:
+            found = [{**d, "image_id": numbers[d["image_id"]]} for d in run.detections]
+            if all(d["category_id"] in ids and len(d["bbox"]) == 4 and "score" in d for d in found):
+                return found
+        except (KeyError, TypeError):
+            pass
+        raise InputError(f"{run.inference}: its detections are not of {self.name}")
+
+    def match(self, run: FinishedRun) -> Matched:
+        """A run's detections, matched. Raises InputError as `detections`."""
+        return match(self.evaluator.truth, self.detections(run))
+
+
+def read_test_data(run: FinishedRun) -> EvaluatedData:
+    """Reads a run's first test set.
+
+    Raises:
+        InputError: the data are gone, have no annotations, or are not those that the run was tested on.
+    """
+    cfg = run.cfg.clone()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (run.dataset,)
+    resolve_datasets(cfg)
+    if not MetadataCatalog.get(run.dataset).annotated:
+        raise InputError(f"{run.dataset}: has no annotations")
+    digest = digest_of_data([run.dataset])
+    known = run.about["fingerprint"]["data"].get("DATASETS.TEST", {}) if run.about else {}
+    if len(run.cfg.DATASETS.TEST) == 1 and known.get("sha256", digest) != digest:
+        raise InputError(f"{run.dataset}: has changed since {run.folder} was tested on it; evaluate the run again")
+    evaluator = BoxCOCOEvaluator(run.dataset, Path(run.inference), run.cfg.TEST.COCO_API)
+    return EvaluatedData(run.dataset, digest, evaluator)
