@@ -36,6 +36,16 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     Raises:
         InputError: a key, the weights or the data cannot be used; the message says what and how to mend it.
     """
+    plan = read_plan(cfg, eval_only=eval_only, resume=resume, overridden_keys=overridden_keys)
+    resolve_normalisation(cfg, plan.weights)
+    if resume:
+        check_same_run(plan, ClassificationTrainer.metadata(cfg), TABLE)
+    cfg.freeze()
+    return plan
+
+
+def read_plan(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_keys: Collection[str] = ()) -> RunPlan:
+    """As `prepare`, but writes nothing and fits no normalisation: the plan only says what would run."""
     c = cfg.CLASSIFICATION
     check_keys(cfg, overridden_keys)
     if eval_only and not cfg.MODEL.WEIGHTS:
@@ -57,16 +67,14 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     if plan.weights:
         if not plan.weights.normalisation:  # else the fitted one replaces MODEL.PIXEL_MEAN and PIXEL_STD
             resolve_preprocessing(cfg, plan.weights)
+        # Their network has seen no other pixels.
+        c.NORMALISE = plan.weights.normalisation["kind"] if plan.weights.normalisation else "mean_std"
         if eval_only:
             _resolve_classes(cfg, plan.weights)
     if not eval_only:
         resolve_schedule(cfg, len(splits["train"]))
         plan.train_data = digest(splits["train"])
-    resolve_normalisation(cfg, plan.weights)
-    if resume:
-        check_same_run(plan, ClassificationTrainer.metadata(cfg), TABLE)
     summarise(plan, f"{c.ARCH}, {c.NORM}", c.CLASSES, 0 if eval_only else len(splits["train"]))
-    cfg.freeze()
     return plan
 
 

@@ -115,7 +115,7 @@ def check_fingerprint(folder: Path, expected: dict) -> None:
     found = read_run(folder)
     if not found:
         raise InputError(
-            f"{folder}: holds a run without a readable {FILE}, so nothing says whether its figures belong here; {remedy}"
+            f"{folder}: holds a run without a readable {FILE}, so nothing says which run that was; {remedy}"
         )
     if different := differences(found["fingerprint"], expected):
         shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")

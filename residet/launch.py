@@ -53,7 +53,8 @@ class _Printable(logging.Formatter):
 def start_log(plan: RunPlan, title: str) -> None:
     """Opens OUTPUT_DIR and seeds the random number generators.
 
-    The whole log goes to log.txt, the config to config.yaml, what the run is known by to run.json, and what the user must know to the console.
+    The whole log goes to log.txt, the config to config.yaml, and what the user must know to the console. run.json gets
+    what the run is known by (residet.fingerprint).
 
     Args:
         plan: the run; its lines are logged.

@@ -16,6 +16,7 @@ TOOLS = {
     "train": "train_net",
     "pretrain": "pretrain",
     "compare": "compare",
+    "report": "report",
     "inspect": "inspect_data",
     "convert": "convert",
     "export": "export",

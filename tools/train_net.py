@@ -109,6 +109,20 @@ def setup(args):
     return plan
 
 
+def write_page(cfg):
+    """Writes OUTPUT_DIR/report.html in the main process, unless SIGTERM stopped the run or TEST.PICTURES is 0."""
+    import logging
+    from pathlib import Path
+
+    from detection.report.page import report_on_run
+
+    from detectron2.utils import comm
+
+    folder = Path(cfg.OUTPUT_DIR)
+    if cfg.TEST.PICTURES and comm.is_main_process() and (folder / "results.json").is_file():
+        logging.getLogger("residet").info("report: %s", report_on_run(folder))
+
+
 def work(args):
     """Trains or evaluates, as the arguments say. Each process of a distributed run calls the function."""
     from detection.phases import train_phases
@@ -123,6 +137,7 @@ def work(args):
         train_phases(plan, args.opts[::2])
     else:
         train(plan)
+    write_page(plan.cfg)
 
 
 def distributed(args):

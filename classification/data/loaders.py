@@ -105,8 +105,6 @@ def _whitened(images: LabelledImages, fitted: normalise.FittedNormalisation | No
 def resolve_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
     """Writes the fitted normalisation of the run to OUTPUT_DIR; writes nothing for mean and standard deviation.
 
-    Sets CLASSIFICATION.NORMALISE to the weights' kind of normalisation, since their network has seen no other pixels.
-
     Args:
         cfg: the config.
         weights: the weights that the run starts from, with their normalisation; None fits one on the training set.
@@ -115,8 +113,6 @@ def resolve_normalisation(cfg: CfgNode, weights: Weights | None) -> None:
         InputError: the normalisation cannot be fitted on the data, or was fitted on images of another size.
     """
     c = cfg.CLASSIFICATION
-    if weights:
-        c.NORMALISE = weights.normalisation["kind"] if weights.normalisation else "mean_std"
     if c.NORMALISE == "mean_std":
         return
     if comm.is_main_process():

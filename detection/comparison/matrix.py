@@ -1,4 +1,4 @@
-"""The runs of a comparison: each config, or each network with one config, from several starts and with several seeds."""
+"""The runs of a comparison: each config, or each network with one config, from several starts and with seeds."""
 
 from __future__ import annotations
 

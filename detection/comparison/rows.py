@@ -54,7 +54,7 @@ class Row:
         runs: the finished runs.
         resamples: figure -> its values in the resamples of the test images, by seed: {"AP": {0: (B,)}}; empty without
             intervals.
-        digest: what the test data are known by; "" without intervals.
+        data: the test data; None without intervals.
         remark: why there are no intervals; "" if there are.
     """
 
@@ -62,7 +62,7 @@ class Row:
     wanted: int
     runs: list[FinishedRun]
     resamples: dict[str, dict[int, ndarray]] = field(default_factory=dict)
-    digest: str = ""
+    data: EvaluatedData | None = None
     remark: str = ""
 
     @property
@@ -114,7 +114,7 @@ class Row:
         mean = statistics.fmean(values.values())
         if not drawn:
             return Estimate(mean)
-        low, high = interval(over_seeds(stack([*drawn.values()])))
+        low, high = interval(over_seeds(stack([*drawn.values()])), mean)
         return Estimate(mean, max(low, 0.0), min(high, 100.0))
 
 
@@ -140,14 +140,14 @@ class Pair:
             return Estimate(NOT_KNOWN)
         mean = statistics.fmean(ours[s] - theirs[s] for s in seeds)
         drawn = [self.first.resamples[figure][s] - self.second.resamples[figure][s] for s in seeds]
-        return Estimate(mean, *interval(over_seeds(stack(drawn))))
+        return Estimate(mean, *interval(over_seeds(stack(drawn)), mean))
 
 
 def rows_of(groups: Mapping[str, Sequence[Path]]) -> list[Row]:
     """The rows of a comparison.
 
     Args:
-        groups: name of a row -> the folders of its runs. A folder without results.json is of a run that is not finished.
+        groups: name of a row -> the folders of its runs. A folder without results.json is of an unfinished run.
 
     Raises:
         InputError: what a finished run has left is damaged.
@@ -158,7 +158,7 @@ def rows_of(groups: Mapping[str, Sequence[Path]]) -> list[Row]:
         try:
             _resample(row, read)
         except InputError as e:
-            row.resamples, row.remark = {}, str(e)
+            row.resamples, row.data, row.remark = {}, None, str(e)
             log.warning("%s: no intervals: %s", name, e)
         rows.append(row)
     return rows
@@ -195,7 +195,8 @@ def pairs_of(rows: Sequence[Row]) -> list[Pair]:
     for first, second in combinations(rows, 2):
         theirs = {run.cfg.SEED for run in second.runs}
         seeds = tuple(run.cfg.SEED for run in first.runs if run.cfg.SEED in theirs)
-        if seeds and first.digest and first.digest == second.digest and first.classes == second.classes:
+        same = first.data and second.data and first.data.digest == second.data.digest
+        if seeds and same and first.classes == second.classes:
             pairs.append(Pair(first, second, seeds))
     return pairs
 
@@ -214,8 +215,8 @@ def _resample(row: Row, read: dict[tuple, EvaluatedData]) -> None:
         data = read[key]
         matched = data.match(run)
         of_run = figures(average_precision(matched, draws(matched.images, RESAMPLES)), data.classes)
-        if row.digest not in ("", data.digest):
+        if row.data and row.data.digest != data.digest:
             raise InputError(f"{run.folder}: was tested on other data than the other seeds of {row.name}")
-        row.digest = data.digest
+        row.data = data
         for figure, values in of_run.items():
             row.resamples.setdefault(figure, {})[run.cfg.SEED] = values

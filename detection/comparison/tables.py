@@ -45,7 +45,7 @@ def markdown(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
         for pair in pairs:
             differences = [pair.difference(name) for name in WITH_INTERVAL]
             real = "yes" if differences[0].is_real else "no, may be chance"
-            body.append([f"{pair.first.name} − {pair.second.name}", *(shown(d, sign=True) for d in differences), real])
+            body.append([f"{pair.first.name} - {pair.second.name}", *(shown(d, sign=True) for d in differences), real])
         title = "Differences, over the same images and seeds:"
         parts.append(f"{title}\n\n{_table(body, ['', *WITH_INTERVAL, 'AP differs'])}")
     parts += [f"{row.name}: no intervals: {row.remark}" for row in rows if row.remark]

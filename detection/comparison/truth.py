@@ -9,6 +9,7 @@ from backbones.errors import InputError
 from detection.comparison.finished import FinishedRun
 from detection.data.catalog import resolve_datasets
 from detection.data.digest import digest_of_data
+from detection.data.statistics import describe
 from detection.evaluation.bootstrap import Matched, match
 from detection.evaluation.coco import BoxCOCOEvaluator
 
@@ -20,24 +21,20 @@ class EvaluatedData:
     """The first test set of a run.
 
     Attributes:
-        name: registered data.
+        name: name of the data.
         digest: what the content of the data is known by.
         evaluator: has the objects as a COCO file, and the ids.
+        records: the dataset dicts.
+        classes: names of the classes.
+        statistics: what `detection.data.statistics.describe` counts.
     """
 
     name: str
     digest: str
     evaluator: BoxCOCOEvaluator
-
-    @property
-    def records(self) -> list[dict]:
-        """The dataset dicts."""
-        return DatasetCatalog.get(self.name)
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes."""
-        return MetadataCatalog.get(self.name).thing_classes
+    records: list[dict]
+    classes: list[str]
+    statistics: dict
 
     def detections(self, run: FinishedRun) -> list[dict]:
         """A run's detections in COCO's result format, with the ids of `evaluator.truth`.
@@ -77,4 +74,5 @@ def read_test_data(run: FinishedRun) -> EvaluatedData:
     if len(run.cfg.DATASETS.TEST) == 1 and known.get("sha256", digest) != digest:
         raise InputError(f"{run.dataset}: has changed since {run.folder} was tested on it; evaluate the run again")
     evaluator = BoxCOCOEvaluator(run.dataset, Path(run.inference), run.cfg.TEST.COCO_API)
-    return EvaluatedData(run.dataset, digest, evaluator)
+    records, classes = DatasetCatalog.get(run.dataset), MetadataCatalog.get(run.dataset).thing_classes
+    return EvaluatedData(run.dataset, digest, evaluator, records, classes, describe(run.dataset))

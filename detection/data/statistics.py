@@ -21,6 +21,13 @@ from tabulate import tabulate
 
 # COCO's limits between small, medium and large objects: area in pixels.
 _SMALL, _LARGE = 32**2, 96**2
+# The sizes that `describe` gives percentiles of.
+SIZES = {
+    "image_side": "image side, px",
+    "box_side": "box side, px",
+    "box_aspect": "box height / width",
+    "boxes_per_image": "boxes in an image",
+}
 _CELL = 480  # side of the square that each picture of a sheet gets, in pixels
 
 
@@ -79,7 +86,7 @@ def as_text(description: dict) -> str:
         f"{description[k]} {k.replace('_', ' ')}"
         for k in ("images", "boxes", "images_without_boxes", "crowds", "difficult")
     )
-    rows = [[k.replace("_", " "), *description[k]] for k in ("image_side", "box_side", "box_aspect", "boxes_per_image")]
+    rows = [[title, *description[k]] for k, title in SIZES.items()]
     return "\n".join(
         [
             head,

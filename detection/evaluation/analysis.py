@@ -102,8 +102,9 @@ def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
                 colour = "white" if share[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
     font = min(10.0, 50 * size / len(names))  # lines of text do not overlap
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=font)
-    axes.set_yticks(range(len(names)), names, fontsize=font)
+    labels = [shorten(name) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=font, parse_math=False)
+    axes.set_yticks(range(len(names)), labels, fontsize=font, parse_math=False)
     axes.set_xlabel(f"detection, score ≥ {_SCORE}")
     axes.set_ylabel(f"object, IoU ≥ {_IOU}")
     _save(figure, path)
@@ -120,12 +121,19 @@ def draw_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) ->
     axes = figure.subplots()
     colours = matplotlib.colormaps["tab20"].colors
     for i, (name, (recall, precision)) in enumerate(curves.items()):
-        label = name if len(curves) <= 20 else None
+        label = shorten(name) if len(curves) <= 20 else None
         axes.plot([0, *recall], [1, *precision], label=label, linewidth=1, color=colours[i % len(colours)])
     axes.set(xlabel="recall", ylabel="precision, IoU > 0.5", xlim=(0, 1), ylim=(0, 1.02))
     if 0 < len(curves) <= 20:
-        axes.legend(fontsize=8)
+        for text in axes.legend(fontsize=8).get_texts():
+            text.set_parse_math(False)
     _save(figure, path)
+
+
+def shorten(name: str, length: int = 30) -> str:
+    """A name that fits beside a chart: the middle is left out, and characters that cannot be shown become one sign."""
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 + 1 :]}"
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -36,7 +36,7 @@ def compared(folders):
 
 
 def test_runs_that_differ_in_their_seed_are_one_row(compared, folders):
-    rows, pairs = compared
+    rows, _ = compared
     assert [row.name for row in rows] == ["resnet18 FPN pretrained", "resnet18 FPN random"]
     assert [[run.cfg.SEED for run in row.runs] for row in rows] == [[0, 1], [0, 1]]
     good = rows[0]
@@ -63,7 +63,7 @@ def test_a_difference_is_real_where_the_interval_leaves_zero_out(compared, folde
 def test_markdown_csv_and_json_say_the_same(compared, tmp_path):
     rows, pairs = compared
     text = markdown(rows, pairs)
-    assert "resnet18 FPN pretrained − resnet18 FPN random" in text and "| yes" in text
+    assert "resnet18 FPN pretrained - resnet18 FPN random" in text and "| yes" in text
     content = json.loads(json.dumps(as_json(rows, pairs), allow_nan=True))
     (first, _) = csv.DictReader(as_csv(rows).splitlines())
     ap = content["rows"][0]["AP"]
@@ -122,6 +122,6 @@ def test_unfinished_and_strange_folders(folders, tmp_path):
 def test_the_tool_compares_finished_runs(folders, tmp_path):
     done = run_tool("compare.py", *folders, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "resnet18 FPN pretrained − resnet18 FPN random" in done.stdout
+    assert "resnet18 FPN pretrained - resnet18 FPN random" in done.stdout
     assert (tmp_path / "comparison.md").read_text().strip() in done.stdout
     assert_clear_error(run_tool("compare.py", folders[0], "x.yaml", "--output", tmp_path), "not both")

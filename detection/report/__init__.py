@@ -1,0 +1,1 @@
+"""The report: finished runs as one HTML page that opens without a network."""
