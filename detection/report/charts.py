@@ -84,6 +84,7 @@ def scatter(points: Mapping[str, tuple[float, float, float, float]], x_title: st
             axes.plot(
                 *zip(*edge, strict=True), color=_INK, linewidth=1, linestyle="--", alpha=0.6, zorder=0, label="frontier"
             )
+        axes.locator_params(axis="x", nbins=6)
         axes.set(xlabel=x_title, ylabel="AP, %")
         _legend(figure, len(points) + 1)
         return _svg(figure, label)
