@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from backbones.errors import InputError
 from detection.comparison.finished import FinishedRun
@@ -11,7 +10,7 @@ from detection.data.catalog import resolve_datasets
 from detection.data.digest import digest_of_data
 from detection.data.statistics import describe
 from detection.evaluation.bootstrap import Matched, match
-from detection.evaluation.coco import BoxCOCOEvaluator
+from detection.evaluation.coco import COCOTruth
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -23,7 +22,7 @@ class EvaluatedData:
     Attributes:
         name: name of the data.
         digest: what the content of the data is known by.
-        evaluator: has the objects as a COCO file, and the ids.
+        objects: the objects as COCO's evaluation takes them, and the ids.
         records: the dataset dicts.
         classes: names of the classes.
         statistics: what `detection.data.statistics.describe` counts.
@@ -31,20 +30,20 @@ class EvaluatedData:
 
     name: str
     digest: str
-    evaluator: BoxCOCOEvaluator
+    objects: COCOTruth
     records: list[dict]
     classes: list[str]
     statistics: dict
 
     def detections(self, run: FinishedRun) -> list[dict]:
-        """A run's detections in COCO's result format, with the ids of `evaluator.truth`.
+        """A run's detections in COCO's result format, with the ids of `objects.content`.
 
         Raises:
             InputError: the run has left no detections, or detections of other images or classes.
         """
         if run.detections is None:
             raise InputError(f"{run.inference}: has no readable coco_instances_results.json")
-        numbers, ids = self.evaluator.numbers, set(self.evaluator.category_ids)
+        numbers, ids = self.objects.numbers, set(self.objects.category_ids)
         try:
             found = [{**d, "image_id": numbers[d["image_id"]]} for d in run.detections]
             if all(d["category_id"] in ids and len(d["bbox"]) == 4 and "score" in d for d in found):
@@ -55,7 +54,7 @@ class EvaluatedData:
 
     def match(self, run: FinishedRun) -> Matched:
         """A run's detections, matched. Raises InputError as `detections`."""
-        return match(self.evaluator.truth, self.detections(run))
+        return match(self.objects.content, self.detections(run))
 
 
 def read_test_data(run: FinishedRun) -> EvaluatedData:
@@ -73,6 +72,5 @@ def read_test_data(run: FinishedRun) -> EvaluatedData:
     known = run.about["fingerprint"]["data"].get("DATASETS.TEST", {}) if run.about else {}
     if len(run.cfg.DATASETS.TEST) == 1 and known.get("sha256", digest) != digest:
         raise InputError(f"{run.dataset}: has changed since {run.folder} was tested on it; evaluate the run again")
-    evaluator = BoxCOCOEvaluator(run.dataset, Path(run.inference), run.cfg.TEST.COCO_API)
     records, classes = DatasetCatalog.get(run.dataset), MetadataCatalog.get(run.dataset).thing_classes
-    return EvaluatedData(run.dataset, digest, evaluator, records, classes, describe(run.dataset))
+    return EvaluatedData(run.dataset, digest, COCOTruth.of(run.dataset), records, classes, describe(run.dataset))

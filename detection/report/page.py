@@ -165,7 +165,7 @@ def _precision_recall(row: Row) -> Markup | None:
     if row.data is None:
         return None
     found = row.data.detections(row.runs[0])
-    _, precision = coco_stats(row.data.evaluator.truth, found, row.runs[0].cfg.TEST.COCO_API)
+    _, precision = coco_stats(row.data.objects.content, found, row.runs[0].cfg.TEST.COCO_API)
     if precision is None:
         return None
     at_50 = precision[0, :, :, 0, -1]  # recalls, classes
@@ -205,8 +205,8 @@ def _pictures(rows: Sequence[Row]) -> list[dict]:
     with_data = [row for row in rows if row.data is not None]
     for row in with_data:
         room = _PICTURES // len(with_data)
-        evaluator, data = row.data.evaluator, row.data
-        classes = {number: i for i, number in enumerate(evaluator.category_ids)}
+        data = row.data
+        classes = {number: i for i, number in enumerate(data.objects.category_ids)}
         found = [
             {**d, "image": d["image_id"] - 1, "class": classes[d["category_id"]]} for d in data.detections(row.runs[0])
         ]

@@ -149,7 +149,8 @@ def test_a_browser_opens_the_page_and_filters(page, dark):
         const form = document.getElementById("filter"), all = document.querySelectorAll(".card").length;
         const seen = (selector) => [...document.querySelectorAll(selector)].filter(e => e.offsetParent !== null);
         const cards = () => seen(".card").length, errors = () => seen(".card li").map(e => e.dataset);
-        const boxes = () => [...document.querySelectorAll("[data-error]")].filter(b => b.style.display !== "none").length;
+        const drawn = (box) => box.style.display !== "none";
+        const boxes = () => [...document.querySelectorAll("[data-error]")].filter(drawn).length;
         const set = (name, value) => {
             form.elements[name].value = value;
             form.dispatchEvent(new Event("input"));
