@@ -30,7 +30,7 @@ def report_on_run(folder: Path) -> Path:
     return write_report(rows_of({folder.name: [folder]}), folder / "report.html")
 
 
-def write_report(rows: Sequence[Row], path: Path, pairs: Sequence[Pair] | None = None) -> Path:
+def write_report(rows: Sequence[Row], path: str | Path, pairs: Sequence[Pair] | None = None) -> Path:
     """Writes the page.
 
     Args:
@@ -66,7 +66,7 @@ def write_report(rows: Sequence[Row], path: Path, pairs: Sequence[Pair] | None =
         runs=[_run(row, run) for row in done for run in row.runs],
     )
     write_text(page, path)
-    return path
+    return Path(path)
 
 
 def _table(rows: Sequence[Row]) -> dict:
