@@ -63,13 +63,18 @@ def fingerprint(plan: RunPlan) -> dict:
     weights = {"name": cfg.MODEL.WEIGHTS, "sha256": ""}
     if plan.weights:
         weights["sha256"] = _digest_of_state(plan.weights.state)
-    content = {
-        "config": {k: v for k, v in _leaves(cfg) if k not in _NO_EFFECT | _BY_CONTENT},
+    return {
+        "config": plain_config(cfg),
         "weights": weights,
         "data": {key: {"name": name, "sha256": digest} for key, (name, digest) in plan.data().items()},
         "code": importlib.metadata.version("residet"),
     }
-    return json.loads(json.dumps(content, default=str))
+
+
+def plain_config(cfg: CfgNode) -> dict:
+    """Every key that may change a figure, with its value as JSON gives it back. Keys that name files are left out."""
+    leaves = {key: value for key, value in _leaves(cfg) if key not in _NO_EFFECT | _BY_CONTENT}
+    return json.loads(json.dumps(leaves, default=str))
 
 
 def write_run(plan: RunPlan) -> None:

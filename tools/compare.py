@@ -5,6 +5,7 @@ If the tool was stopped, the same command goes on: finished trainings are not re
 tools/compare.py configs/bccd/*_fpn.yaml --data BCCD --weights 'CIFAR10/{arch}/model_final.pth' --random --seeds 0 1 2
 tools/compare.py bccd/resnet50_fpn --archs resnet50 wrn34_2 resnext50_32x4d --data BCCD --minutes 60
 tools/compare.py output/compare/*_0 output/another_run
+tools/compare.py --paper resnext
 """
 
 import importlib
@@ -43,6 +44,16 @@ def report(names, output):
         print(f"\nreport: {write_report(rows, output / 'report.html', pairs)}")
 
 
+def paper(name, folders, output):
+    """Prints and writes a paper's tables with the figures of our runs."""
+    from backbones.whole_files import write_text
+    from detection.comparison.paper import lay_out
+
+    table = lay_out(name, [Path(folder) for folder in folders])
+    print(table)
+    write_text(table + "\n", output / f"paper_{name}.md")
+
+
 def work(args):
     """Trains the runs that the arguments ask for, or takes the finished ones; then writes and prints the tables."""
     from detection.comparison.matrix import RANDOM, check_runs, compare, groups, runs
@@ -50,6 +61,9 @@ def work(args):
     from residet.sweep import command_of
 
     output = Path(args.output)
+    if args.paper:
+        paper(args.paper, args.source, output)
+        return
     folders = [path for path in args.source if Path(path).is_dir()]
     if folders:
         if len(folders) < len(args.source):
@@ -73,7 +87,7 @@ def parse(argv=None):
     parser = Parser("compare.py", __doc__)
     parser.add_argument(
         "source",
-        nargs="+",
+        nargs="*",
         help="configs, one for each detector to train and compare: files or names; or folders of finished runs",
     )
     parser.add_argument(
@@ -82,6 +96,11 @@ def parse(argv=None):
         default=[],
         metavar="NAME",
         help="networks that take the place of the config's network, each in turn",
+    )
+    parser.add_argument(
+        "--paper",
+        choices=("resnet", "wrn", "resnext"),
+        help="the paper's detection tables, with our runs beside the printed figures, and the commands that are left",
     )
     what = parser.add_argument_group("data, weights and seeds")
     what.add_argument(
@@ -103,7 +122,10 @@ def parse(argv=None):
         help="random seeds; each detector is trained with each seed",
     )
     add_sweep(parser, "output/compare")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not (args.source or args.paper):
+        parser.error("configs to train or folders of finished runs are required, or --paper")
+    return args
 
 
 def main(argv=None):

@@ -1,0 +1,59 @@
+"""The papers' detection tables: printed figures, cells that runs fill, and commands for those that are empty."""
+
+import importlib
+import json
+import shlex
+
+from backbones.errors import InputError
+from detection.comparison.paper import lay_out, papers
+from detection.config import default_config
+from residet.config import merge_config
+from residet.output import write_config
+
+import pytest
+from run_tools import PROJECT, kept_state, run_tool
+
+CELLS = [
+    cell for tables in papers().values() for table in tables for row in table["rows"].values() for cell in row.values()
+]
+
+
+def run_of(folder, config, figures, *pairs):
+    cfg = default_config()
+    merge_config(cfg, config, ["OUTPUT_DIR", str(folder), "SEED", 3, "DATASETS.CLASSES", "('a',)", *pairs])
+    folder.mkdir()
+    write_config(cfg)
+    (folder / "results.json").write_text(json.dumps({cfg.DATASETS.TEST[0]: figures}))
+    return folder
+
+
+def test_a_run_of_the_recipe_fills_the_cells(tmp_path):
+    config = "paper/resnext/faster_rcnn_resnet50_coco"
+    run = run_of(tmp_path / "run", config, {"bbox/AP": 26.04, "bbox/AP50": 47.0})
+    other = run_of(tmp_path / "other", config, {"bbox/AP": 1.0, "bbox/AP50": 2.0}, "SOLVER.WEIGHT_DECAY", 0.5)
+    lines = lay_out("resnext", [other, run, tmp_path / "none"]).splitlines()
+    (row,) = (line for line in lines if line.startswith("| ResNet-50"))
+    assert [c.strip() for c in row.split("|")[2:6]] == ["47.6", "47.0", "26.5", "26.0"]
+    (row,) = (line for line in lines if line.startswith("| ResNet-101"))
+    assert [c.strip() for c in row.split("|")[2:6]] == ["51.1", "[2]", "29.8", "[2]"]
+    assert any(line.startswith("[2] tools/train_net.py") and "resnet101_coco" in line for line in lines)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.config.rsplit('/', 1)[-1]}-{cell.figure}")
+def test_the_commands_can_be_given(cell):
+    tool, *words = shlex.split(cell.command)
+    with kept_state():
+        args = importlib.import_module("train_net").parse(words)
+    assert tool == "tools/train_net.py" and args.weights and bool(args.eval_only) == bool(cell.eval)
+    assert (PROJECT / "configs" / f"{cell.config}.yaml").is_file()
+    readme = (PROJECT / "configs" / "README.md").read_text()
+    assert f"{cell.printed:.1f}" in readme  # the figures that the configs are for
+
+
+def test_the_tool_prints_and_writes_the_tables(tmp_path):
+    for name in papers():
+        done = run_tool("compare.py", "--paper", name, "--output", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"paper_{name}.md").read_text() == done.stdout
+    with pytest.raises(InputError, match="none of resnet, resnext, wrn"):
+        lay_out("vgg", [])
