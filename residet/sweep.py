@@ -48,8 +48,8 @@ def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, dead
 
 
 def begun(folder: Path) -> bool:
-    """Whether a folder holds a run that `finish` would take as it is or resume, or that says what it is."""
-    return (folder / "results.json").is_file() or _resumable(folder) or read_run(folder) is not None
+    """Whether a folder holds a run that `finish` would take as it is, or resume."""
+    return (folder / "results.json").is_file() or _resumable(folder)
 
 
 def _resumable(folder: Path) -> bool:

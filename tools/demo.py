@@ -123,8 +123,10 @@ def expected_minutes(args):
 
 def work(args):
     from backbones.whole_files import check_folder, write_json
+    from detection.comparison.rows import rows_of
     from detection.data.synthetic import make_shapes
     from detection.evaluation.report import table
+    from detection.report.page import write_report
 
     output = Path(args.output)
     if output.exists() and not args.resume:
@@ -145,6 +147,8 @@ def work(args):
     }
     write_json(rows, output / "results.json")
     print(f"\n{table(rows)}\n")
+    page = write_report(rows_of({name: [output / name] for name in rows}), output / "report.html")
+    print(f"report, with intervals and the worst images: {page}")
     print(NEXT.format(output=output, python=os.path.relpath(sys.executable)))
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes in all")
 

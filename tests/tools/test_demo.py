@@ -69,6 +69,8 @@ def test_the_demo_goes_on_after_sigterm_and_compares(start, tmp_path):
     assert {"AP", "AP50", "AP star"} <= set(results["random"])
     assert list((out / "pretrained" / "pictures").glob("*.png"))
     assert "0/3" not in stdout and "| pretrained |" in stdout and "residet train --config-file" in stdout
+    page = (out / "report.html").read_text()
+    assert "2 detectors side by side" in page and 'id="differences"' in page and 'id="pictures"' in page
 
 
 def test_sigterm_between_two_trainings_is_one_message(start, tmp_path):

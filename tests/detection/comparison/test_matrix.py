@@ -61,10 +61,13 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         asked.append(arguments)
         return expected
 
-    for seed, config in ((0, {"SEED": 0, "A": 1}), (1, {"SEED": 1, "A": 2})):
-        folder = tmp_path / f"resnet50_fpn_random_{seed}"
-        folder.mkdir()
-        (folder / "run.json").write_text(json.dumps({"fingerprint": expected | {"config": config}}))
+    for run, a in zip(todo, (1, 2), strict=True):
+        config = {"config": {"SEED": run.seed, "A": a}}
+        run.folder(tmp_path).mkdir()
+        (run.folder(tmp_path) / "run.json").write_text(json.dumps({"fingerprint": expected | config}))
+    check_runs(todo, [], tmp_path, pytest.fail)  # runs that got no further than their start begin again
+    (todo[0].folder(tmp_path) / "last_checkpoint").touch()
+    (todo[1].folder(tmp_path) / "results.json").touch()
     check_runs(todo[:1], [], tmp_path, planned)
     with pytest.raises(InputError, match=r"resnet50_fpn_random_1: holds another run .*: A was 2, now 1; move"):
         check_runs(todo, [], tmp_path, planned)
@@ -98,6 +101,15 @@ def test_runs_go_on_where_the_clock_stopped_them(shapes, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
     again = run_tool("compare.py", *args, "--set", *small)
     assert again.returncode == 0 and before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.pth")}
+    # A run that was stopped between its last checkpoint and its results goes on, and stays the same run.
+    folder = tmp_path / "out" / "faster_rcnn_resnet18_fpn_random_0"
+    finished = (folder / "results.json").read_text()
+    (folder / "results.json").unlink()
+    for _ in range(2):
+        again = run_tool("compare.py", *args, "--set", *small)
+        assert again.returncode == 0 and "2 of 2" in again.stdout, again.stderr
+    figures = [next(iter(json.loads(r).values())) for r in (finished, (folder / "results.json").read_text())]
+    assert figures[0]["AP"] == figures[1]["AP"]
     small[1] = 3
     other = run_tool("compare.py", *args, "--set", *small)
     assert_clear_error(other, "faster_rcnn_resnet18_fpn_random_0: holds another run", "SOLVER.MAX_ITER was 2, now 3")
