@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
 from detection.config import default_config
+from detection.network import put_network
 from residet.config import merge_config
 from residet.fingerprint import check_fingerprint
 from residet.sweep import begun, deadline_in, finish
@@ -26,19 +28,19 @@ class Run:
         arch: name of the run's network.
         start: path of the checkpoint to start from, or "random".
         seed: the config's SEED.
-        backbone: the value of MODEL.BACKBONE.NAME that puts the network into the config; "" for the config's own.
+        put: whether the network takes the place of the config's own.
     """
 
     config: Path
     arch: str
     start: str
     seed: int
-    backbone: str = ""
+    put: bool = False
 
     def folder(self, output: Path) -> Path:
         """The run's OUTPUT_DIR, a subfolder of `output`."""
         start = RANDOM if self.start == RANDOM else "pretrained"
-        network = f"_{self.arch}" if self.backbone else ""
+        network = f"_{self.arch}" if self.put else ""
         return output / f"{self.config.stem}{network}_{start}_{self.seed}"
 
     def arguments(self, options: Sequence[str], folder: Path, flags: Sequence[str] = ()) -> list[str]:
@@ -51,8 +53,8 @@ class Run:
         """
         pairs = ["OUTPUT_DIR", str(folder), "SEED", str(self.seed)]
         pairs += [] if self.start == RANDOM else ["MODEL.WEIGHTS", self.start]
-        pairs += ["MODEL.BACKBONE.NAME", self.backbone] if self.backbone else []
-        return ["--config-file", str(self.config), *flags, *options, *pairs]
+        network = ["--arch", self.arch] if self.put else []
+        return ["--config-file", str(self.config), *network, *flags, *options, *pairs]
 
 
 def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int], archs: Sequence[str] = ()) -> list[Run]:
@@ -74,17 +76,17 @@ def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int], ar
     for name in configs:
         cfg = default_config()
         merge_config(cfg, name, [])
-        backbone = cfg.MODEL.BACKBONE.NAME
-        own = spec_of_builder(backbone).name
-        for arch in archs or (own,):
-            builder = backbone.replace(f"_{own}_", f"_{arch}_", 1) if archs else ""
-            networks.append((Path(name), spec_of_builder(builder or backbone).name, builder))
+        for arch in archs:
+            put_network(cfg.clone(), arch)
+            networks.append((Path(name), get_spec(arch).name, True))
+        if not archs:
+            networks.append((Path(name), spec_of_builder(cfg.MODEL.BACKBONE.NAME).name, False))
     todo = []
-    for seed, (config, arch, builder), start in itertools.product(seeds, networks, starts):
+    for seed, (config, arch, put), start in itertools.product(seeds, networks, starts):
         path = start if start == RANDOM else start.replace("{arch}", arch)
         if path != RANDOM and not Path(path).is_file():
             raise InputError(f"--weights: {path} is missing; pretrain {arch} with tools/pretrain.py --arch {arch}")
-        todo.append(Run(config, arch, path, seed, builder))
+        todo.append(Run(config, arch, path, seed, put))
     folders = [run.folder(Path()) for run in todo]
     if shared := [f.name for f in folders if folders.count(f) > 1]:
         raise InputError(f"{shared[0]}: two runs would share this folder; name no config, network or seed twice")

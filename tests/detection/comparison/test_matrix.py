@@ -35,10 +35,9 @@ def test_configs_of_one_name_are_refused(tmp_path):
 
 def test_networks_take_the_place_of_the_configs_own(tmp_path):
     todo = runs(CONFIGS[:1], [RANDOM], [0], ["wrn34_2", "resnet18"])
-    assert [(r.arch, r.backbone) for r in todo] == [(a, f"build_{a}_fpn_backbone") for a in ("wrn34_2", "resnet18")]
+    assert [(r.arch, r.put) for r in todo] == [("wrn34_2", True), ("resnet18", True)]
     assert todo[0].arguments(["--data", "D", "X", "1"], tmp_path, ["--resume"])[2:] == [
-        *("--resume", "--data", "D", "X", "1", "OUTPUT_DIR", str(tmp_path), "SEED", "0"),
-        *("MODEL.BACKBONE.NAME", "build_wrn34_2_fpn_backbone"),
+        *("--arch", "wrn34_2", "--resume", "--data", "D", "X", "1", "OUTPUT_DIR", str(tmp_path), "SEED", "0"),
     ]
     assert list(groups(todo, tmp_path)) == ["resnet50_fpn_wrn34_2_random", "resnet50_fpn_resnet18_random"]
     with pytest.raises(InputError, match="did you mean resnet18"):
