@@ -19,13 +19,15 @@ from residet.cli.weights import add_list_weights, add_weights
 
 
 def planned(argv):
-    """The fingerprint of the run that arguments of tools/train_net.py ask for."""
+    """The fingerprint of the run that arguments of tools/train_net.py ask for, where OUTPUT_DIR holds such a run."""
+    from detection.data.splitting import resolve_test_data
     from detection.prepare import prepare
     from residet.fingerprint import fingerprint
 
     train_net = importlib.import_module(f"{__package__}.train_net" if __package__ else "train_net")
     args = train_net.parse(argv)
     cfg, schedule_batch_size = train_net.configure(args)
+    resolve_test_data(cfg, eval_only=False, resume=True, asked=False)  # as the run itself has split its data
     keys = args.opts[::2]
     plan = prepare(cfg, eval_only=False, overridden_keys=keys, schedule_batch_size=schedule_batch_size)
     return fingerprint(plan)

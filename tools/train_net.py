@@ -50,7 +50,6 @@ def configure(args):
     """The config that the arguments ask for, and the batch that its schedule is meant for (see `prepare`)."""
     from detection.config import default_config, freeze_stages, from_scratch
     from detection.data.layouts.sources import data_splits, find_split
-    from detection.data.splitting import resolve_test_data
     from detection.network import put_network
     from residet.config import merge_config
     from residet.launch import resolve_device
@@ -86,6 +85,7 @@ def configure(args):
 
 def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+    from detection.data.splitting import resolve_test_data
     from detection.phases import resolve_phases_output
     from detection.prepare import prepare
     from residet.output import resolve_output

@@ -10,6 +10,7 @@ from pathlib import Path
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
+from backbones.weights.hub import check_source
 from detection.config import default_config
 from detection.network import put_network
 from residet.config import merge_config
@@ -26,7 +27,7 @@ class Run:
     Attributes:
         config: file of the config.
         arch: name of the run's network.
-        start: path of the checkpoint to start from, or "random".
+        start: the checkpoint to start from, a file or a name; or "random".
         seed: the config's SEED.
         put: whether the network takes the place of the config's own.
     """
@@ -64,13 +65,14 @@ def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int], ar
 
     Args:
         configs: files of configs.
-        starts: "random", or the path of a checkpoint in which {arch} stands for the network's name.
+        starts: "random", or a checkpoint, a file or a name of published weights, in which {arch} stands for the
+            network's name.
         seeds: values of SEED.
         archs: networks that take the place of each config's own network; empty for the configs' own networks.
 
     Raises:
-        InputError: a config is broken, a network is unknown, a checkpoint is missing, or two runs would have the same
-            folder.
+        InputError: a config is broken, a network is unknown, a checkpoint is missing or unknown, or two runs would have
+            the same folder.
     """
     networks = []
     for name in configs:
@@ -84,8 +86,8 @@ def runs(configs: Sequence[str], starts: Sequence[str], seeds: Sequence[int], ar
     todo = []
     for seed, (config, arch, put), start in itertools.product(seeds, networks, starts):
         path = start if start == RANDOM else start.replace("{arch}", arch)
-        if path != RANDOM and not Path(path).is_file():
-            raise InputError(f"--weights: {path} is missing; pretrain {arch} with tools/pretrain.py --arch {arch}")
+        if path != RANDOM:
+            check_source(path, arch)
         todo.append(Run(config, arch, path, seed, put))
     folders = [run.folder(Path()) for run in todo]
     if shared := [f.name for f in folders if folders.count(f) > 1]:

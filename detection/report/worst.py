@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.mapper import read_image
+from detection.data.pixels import read_image
 from detection.evaluation import tide
 
 import numpy as np
