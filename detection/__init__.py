@@ -2,13 +2,17 @@
 
 import backbones  # noqa: F401  makes `import detectron2` work
 
-__all__ = ["build_detector"]
+__all__ = ["Predictor", "build_detector"]
 
 
 def __getattr__(name):
     """Imports the public functions when one is first asked for: `import detection` alone does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module 'detection' has no attribute {name!r}")
+    if name == "Predictor":
+        from detection.predictor import Predictor
+
+        return Predictor
     from detection import build
 
     return getattr(build, name)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from compiling import environment_in, missing_compiler
 from detectron2.utils.events import EventStorage
+from run_tools import PROJECT, run_tool
 
 
 def pytest_collection_modifyitems(items):
@@ -31,6 +32,11 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+    set_threads()
+
+
+def set_threads():
+    """Sums depend on the number of threads: who compares figures to the last bit computes them with the same number."""
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
@@ -55,6 +61,21 @@ def shapes(tmp_path_factory):
     root = tmp_path_factory.mktemp("shapes")
     make_shapes(root, train=16, test=6, seed=0)
     return root
+
+
+@pytest.fixture(scope="session")
+def detector_run(shapes, tmp_path_factory):
+    """The folder of a short training's run: its detections of the six test images have scores from 0.05 to 0.9."""
+    out = tmp_path_factory.mktemp("detector") / "run"
+    config = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
+    opts = ["SOLVER.MAX_ITER", 60, "SOLVER.IMS_PER_BATCH", 3, "SOLVER.WARMUP_ITERS", 10, "SOLVER.BASE_LR", 0.03]
+    opts += ["DATALOADER.NUM_WORKERS", 0, "INPUT.ALBUMENTATIONS", "[]", "MODEL.FPN.OUT_CHANNELS", 32]
+    opts += ["INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MIN_SIZE_TEST", 112, "TEST.PICTURES", 0]
+    opts += ["MODEL.RPN.POST_NMS_TOPK_TEST", 50, "OUTPUT_DIR", out]
+    set_threads()
+    done = run_tool("train_net.py", "--config-file", config, "--data", shapes, *opts)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 @pytest.fixture

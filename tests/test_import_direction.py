@@ -26,6 +26,7 @@ ARROWS = {
     "detection.heads": {"backbones", "backbones.weights"},
     "detection.inference": {"detection.data", "detection.data.layouts", "detection.heads", "residet", "backbones"},
     "detection.evaluation": {"detection.data", "detection.data.layouts", "detection.inference", "residet", "backbones"},
+    "detection.prediction": {"detection.data", "detection.data.layouts", "residet", "backbones"},
 }
 ARROWS["detection"] = {
     "detection.data",
@@ -33,6 +34,7 @@ ARROWS["detection"] = {
     "detection.heads",
     "detection.inference",
     "detection.evaluation",
+    "detection.prediction",
 }
 ARROWS["detection"] |= {"residet", "residet.schema", "backbones", "backbones.weights"}
 # What is made of finished runs stands above the runs.

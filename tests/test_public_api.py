@@ -15,7 +15,7 @@ from run_tools import PROJECT
 
 PUBLIC = {
     backbones: ["create_network", "get_spec", "list_networks", "load_backbone"],
-    detection: ["build_detector"],
+    detection: ["Predictor", "build_detector"],
 }
 
 

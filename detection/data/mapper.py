@@ -132,16 +132,32 @@ class DetectionMapper:
             object_count = len(annotations)
             if self._pipeline is not None:
                 image, annotations = self._albumentations(image, annotations, record)
-        resize = T.AugInput(image)
-        transforms = self._augmentations(resize)
-        record["image"] = torch.from_numpy(np.ascontiguousarray(resize.image.transpose(2, 0, 1)))
-        size = resize.image.shape[:2]
+        record["image"], transforms = self._resized(image)
+        size = tuple(record["image"].shape[1:])
         utils.transform_proposals(record, size, transforms, proposal_topk=self._proposal_topk)
         if self._with_instances:
             annotations = [utils.transform_instance_annotations(a, transforms, size) for a in annotations]
             record["instances"] = utils.filter_empty_instances(utils.annotations_to_instances(annotations, size))
             record["dropped_boxes"] = object_count - len(record["instances"])
         return record
+
+    def of_image(self, image: np.ndarray) -> dict:
+        """Makes the model input of an image that no dataset dict describes.
+
+        Args:
+            image: (H, W, 3) uint8, upright, with the channels in the order of `image_format`.
+
+        Returns:
+            {"image": (3, H', W') uint8, "height": H, "width": W}.
+        """
+        height, width = image.shape[:2]
+        return {"image": self._resized(image)[0], "height": height, "width": width}
+
+    def _resized(self, image: np.ndarray) -> tuple[torch.Tensor, T.TransformList]:
+        """An image (H, W, 3) after `augmentations`, (3, H', W'), and what these did."""
+        resized = T.AugInput(image)
+        transforms = self._augmentations(resized)
+        return torch.from_numpy(np.ascontiguousarray(resized.image.transpose(2, 0, 1))), transforms
 
     def _albumentations(
         self, image: np.ndarray, annotations: list[dict], record: dict

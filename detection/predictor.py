@@ -1,0 +1,171 @@
+"""The public way to detect objects with a trained detector: a file, a call, detections."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from backbones.errors import InputError
+from detection.build import build_detector
+from detection.data.mapper import DetectionMapper
+from detection.inference.modes import as_tested, check_testing
+from detection.prediction.detections import Detections, class_indices
+from detection.prediction.images import ImageSource, pixels_of
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+
+# Images that are read before the first of their batches runs, in batches: images of one size wait for each other.
+_READ_AHEAD = 4
+
+
+class Predictor:
+    """Detects objects in images, as an evaluation of the same checkpoint does.
+
+        predict = Predictor("output/detection/model_final.pth", score_threshold=0.5)
+        found = predict("street.jpg")
+        found.boxes, found.scores, found.names  # (N, 4) x0, y0, x1, y1 in pixels; (N,); ["car", …]
+        found.draw().save("street_found.jpg")
+        predict(["a.jpg", "b.jpg"])  # a list gives a list
+        predict(cv2.imread("c.jpg"), channels="BGR")
+
+    Several threads may call one Predictor: reading and resizing run in parallel, the network runs for one call at a
+    time.
+
+    Args:
+        source: a checkpoint of `tools/train_net.py`, which says how its detector is built; or a config file.
+        weights: with a config file, the detector's weights: for a checkpoint of an older version or of detectron2.
+        device: "cpu", "cuda", "cuda:1", …; None takes the GPU where there is one.
+        score_threshold: detections with this score or less are left out; None takes the threshold with which the
+            checkpoint is evaluated (MODEL.ROI_HEADS.SCORE_THRESH_TEST, 0.05 by default).
+        classes: names of the classes to report; None reports all.
+        tiles: side of the tiles in which large images are looked at, in pixels (TEST.TILES.SIZE); 0 for no tiles.
+        augmentation: whether to look at flipped and resized copies of each image, too (TEST.AUG.ENABLED).
+        batch_size: most images that the network takes at once. Only images that have the same size after resizing are
+            in one batch, since padding would change their detections.
+        options: further KEY, VALUE, … pairs that override the checkpoint's config.
+
+    Attributes:
+        classes: names of the detector's classes.
+
+    Raises:
+        InputError: the file cannot be read or says too little, or an option cannot be used.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        weights: str | Path | None = None,
+        *,
+        device: str | None = None,
+        score_threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+        tiles: int = 0,
+        augmentation: bool = False,
+        batch_size: int = 4,
+        options: Sequence = (),
+    ):
+        if batch_size < 1:
+            raise InputError(f"batch_size: {batch_size} images are no batch; give 1 or more")
+        keys = _options(device, score_threshold, tiles, augmentation)
+        model = build_detector(source, weights, [*keys, *options])
+        _check_detects(model.cfg, weights or source)
+        check_testing(model.cfg)
+        self._order = model.cfg.INPUT.FORMAT
+        self._prepare = DetectionMapper(model.cfg, False).of_image
+        self._detect = as_tested(model.cfg, model)
+        self._batch_size = batch_size
+        self._lock = threading.Lock()
+        self.classes = model.classes or tuple(str(i) for i in range(model.cfg.MODEL.ROI_HEADS.NUM_CLASSES))
+        self._kept = None if classes is None else torch.tensor(class_indices(classes, self.classes))
+
+    def __call__(
+        self, images: ImageSource | Iterable[ImageSource], channels: str | None = None
+    ) -> Detections | list[Detections]:
+        """The detections of an image, or a list of the detections of each of several images.
+
+        Args:
+            images: an image, or a list of images. An image is a path, the bytes of an image file, a PIL image, a numpy
+                array (H, W, 3) or (H, W) uint8, or a torch tensor (3, H, W) or (1, H, W) uint8.
+            channels: order of the channels of arrays and tensors, "RGB" (PIL, torchvision) or "BGR" (OpenCV).
+
+        Raises:
+            InputError: an image cannot be decoded or has another form; the message names the image.
+        """
+        if isinstance(images, ImageSource):
+            return next(self.stream([images], channels))
+        return list(self.stream(images, channels))
+
+    def stream(self, images: Iterable[ImageSource], channels: str | None = None) -> Iterator[Detections]:
+        """The detections of each image in turn, for more images than fit into memory; otherwise as `__call__`."""
+        images = iter(images)
+        while window := list(itertools.islice(images, self._batch_size * _READ_AHEAD)):
+            entries = [self._prepare(pixels_of(image, self._order, channels)) for image in window]
+            found: list[Instances | None] = [None] * len(entries)
+            for batch in _batches([tuple(e["image"].shape) for e in entries], self._batch_size):
+                for i, instances in zip(batch, self._run([entries[i] for i in batch]), strict=True):
+                    found[i] = instances
+            for image, entry, instances in zip(window, entries, found, strict=True):
+                yield self._detections(instances, (entry["height"], entry["width"]), image, channels)
+
+    def _run(self, entries: list[dict]) -> list[Instances]:
+        with self._lock, torch.no_grad():
+            return [output["instances"].to("cpu") for output in self._detect(entries)]
+
+    def _detections(self, found: Instances, size: tuple[int, int], image: ImageSource, channels) -> Detections:
+        if self._kept is not None:
+            found = found[torch.isin(found.pred_classes, self._kept)]
+        boxes, scores, class_ids = found.pred_boxes.tensor, found.scores, found.pred_classes
+        return Detections(boxes.numpy(), scores.numpy(), class_ids.numpy(), self.classes, size, image, channels)
+
+
+def _options(device: str | None, score_threshold: float | None, tiles: int, augmentation: bool) -> list:
+    """The KEY, VALUE, … pairs that the arguments of a Predictor stand for.
+
+    Raises:
+        InputError: an argument cannot be used.
+    """
+    options = []
+    if device is not None:
+        try:
+            kind = torch.device(device).type
+        except RuntimeError as e:
+            raise InputError(f"device: {device!r} is no device; give cpu, cuda or cuda:1") from e
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                f"device: {device} was asked for, but this machine has no GPU that torch can use; give cpu"
+            )
+        options += ["MODEL.DEVICE", device]
+    if score_threshold is not None:
+        if not 0 <= score_threshold <= 1:
+            raise InputError(f"score_threshold: {score_threshold} is no score; give a number from 0 to 1")
+        for key in ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.RETINANET.SCORE_THRESH_TEST"):
+            options += [key, float(score_threshold)]
+    if tiles:
+        options += ["TEST.TILES.SIZE", tiles]
+    if augmentation:
+        options += ["TEST.AUG.ENABLED", True]
+    return options
+
+
+def _check_detects(cfg: CfgNode, path: str | Path) -> None:
+    """Raises InputError if a model needs more than an image, or gives no objects of classes."""
+    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+        raise InputError(f"{path}: is an RPN, which proposes regions and knows no classes; use tools/propose.py")
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise InputError(
+            f"{path}: is a Fast R-CNN without an RPN (MODEL.LOAD_PROPOSALS), which needs proposals of each image; "
+            "evaluate the detector with tools/train_net.py --eval-only"
+        )
+
+
+def _batches(shapes: Sequence[tuple], size: int) -> Iterator[list[int]]:
+    """Indices of images of one shape, at most `size` at a time."""
+    by_shape: dict[tuple, list[int]] = {}
+    for i, shape in enumerate(shapes):
+        by_shape.setdefault(shape, []).append(i)
+    for indices in by_shape.values():
+        yield from (indices[i : i + size] for i in range(0, len(indices), size))
