@@ -5,21 +5,34 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.build import build_detector
-from detection.data.mapper import DetectionMapper
-from detection.inference.modes import as_tested, check_testing
+from detection.engines import RUNTIMES, is_exported, runtime_engine, torch_engine
 from detection.prediction.detections import Detections, class_indices
 from detection.prediction.images import ImageSource, pixels_of
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Instances
 
 # Images that are read before the first of their batches runs, in batches: images of one size wait for each other.
 _READ_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image as `Predictor.read` gives it.
+
+    Attributes:
+        entry: {"image": (3, H', W') uint8, "height": H, "width": W}, the network's input and the size of the image.
+        source: the image as it was given.
+        channels: order of the channels of `source` if `source` is an array or a tensor.
+    """
+
+    entry: dict
+    source: ImageSource
+    channels: str | None
 
 
 class Predictor:
@@ -37,7 +50,11 @@ class Predictor:
 
     Args:
         source: a checkpoint of `tools/train_net.py`, which says how its detector is built; or a config file.
+            Or a file of `tools/export.py`, .onnx or .xml.
         weights: with a config file, the detector's weights: for a checkpoint of an older version or of detectron2.
+        backend: what runs the network: "torch", "onnxruntime" or "openvino"; None takes what fits the file. The two
+            runtimes take a checkpoint too, which is exported first (half a minute); they run on the CPU, and know
+            `tiles` but no `augmentation` and no `options`.
         device: "cpu", "cuda", "cuda:1", …; None takes the GPU where there is one.
         score_threshold: detections with this score or less are left out; None takes the threshold with which the
             checkpoint is evaluated (MODEL.ROI_HEADS.SCORE_THRESH_TEST, 0.05 by default).
@@ -50,6 +67,7 @@ class Predictor:
 
     Attributes:
         classes: names of the detector's classes.
+        batch_size: the argument.
 
     Raises:
         InputError: the file cannot be read or says too little, or an option cannot be used.
@@ -60,6 +78,7 @@ class Predictor:
         source: str | Path,
         weights: str | Path | None = None,
         *,
+        backend: str | None = None,
         device: str | None = None,
         score_threshold: float | None = None,
         classes: Sequence[str] | None = None,
@@ -70,16 +89,21 @@ class Predictor:
     ):
         if batch_size < 1:
             raise InputError(f"batch_size: {batch_size} images are no batch; give 1 or more")
-        keys = _options(device, score_threshold, tiles, augmentation)
-        model = build_detector(source, weights, [*keys, *options])
-        _check_detects(model.cfg, weights or source)
-        check_testing(model.cfg)
-        self._order = model.cfg.INPUT.FORMAT
-        self._prepare = DetectionMapper(model.cfg, False).of_image
-        self._detect = as_tested(model.cfg, model)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._lock = threading.Lock()
-        self.classes = model.classes or tuple(str(i) for i in range(model.cfg.MODEL.ROI_HEADS.NUM_CLASSES))
+        keys = [*_options(device, score_threshold, tiles, augmentation), *options]
+        if is_exported(source) or backend in RUNTIMES:
+            if device not in (None, "cpu") or augmentation or options or weights is not None:
+                raise InputError(
+                    f"{source}: with {backend or 'an exported file'} there are no weights, device, augmentation and "
+                    "options; leave them out, or use a checkpoint and backend torch"
+                )
+            self._engine = runtime_engine(source, backend, score_threshold, tiles)
+        elif backend in (None, "torch"):
+            self._engine = torch_engine(source, weights, keys)
+        else:
+            raise InputError(f"backend: {backend!r} is none of torch, {', '.join(RUNTIMES)}; choose one of these")
+        self.classes = self._engine.classes
         self._kept = None if classes is None else torch.tensor(class_indices(classes, self.classes))
 
     def __call__(
@@ -102,24 +126,34 @@ class Predictor:
     def stream(self, images: Iterable[ImageSource], channels: str | None = None) -> Iterator[Detections]:
         """The detections of each image in turn, for more images than fit into memory; otherwise as `__call__`."""
         images = iter(images)
-        while window := list(itertools.islice(images, self._batch_size * _READ_AHEAD)):
-            entries = [self._prepare(pixels_of(image, self._order, channels)) for image in window]
-            found: list[Instances | None] = [None] * len(entries)
-            for batch in _batches([tuple(e["image"].shape) for e in entries], self._batch_size):
-                for i, instances in zip(batch, self._run([entries[i] for i in batch]), strict=True):
-                    found[i] = instances
-            for image, entry, instances in zip(window, entries, found, strict=True):
-                yield self._detections(instances, (entry["height"], entry["width"]), image, channels)
+        while window := list(itertools.islice(images, self.batch_size * _READ_AHEAD)):
+            yield from self.detect([self.read(image, channels) for image in window])
 
-    def _run(self, entries: list[dict]) -> list[Instances]:
-        with self._lock, torch.no_grad():
-            return [output["instances"].to("cpu") for output in self._detect(entries)]
+    def read(self, image: ImageSource, channels: str | None = None) -> ReadImage:
+        """Decodes an image and resizes it for the network: the part of a call that several threads do at a time.
 
-    def _detections(self, found: Instances, size: tuple[int, int], image: ImageSource, channels) -> Detections:
+        Raises:
+            InputError: as `__call__`.
+        """
+        entry = self._engine.prepare(pixels_of(image, self._engine.order, channels))
+        return ReadImage(entry, image, channels)
+
+    def detect(self, images: Sequence[ReadImage]) -> list[Detections]:
+        """The detections of images that `read` gave, in their order."""
+        found: list[Detections | None] = [None] * len(images)
+        for batch in _batches([tuple(image.entry["image"].shape) for image in images], self.batch_size):
+            with self._lock, torch.no_grad():
+                outputs = self._engine.detect([images[i].entry for i in batch])
+            for i, output in zip(batch, outputs, strict=True):
+                found[i] = self._detections(output["instances"].to("cpu"), images[i])
+        return found
+
+    def _detections(self, found: Instances, image: ReadImage) -> Detections:
         if self._kept is not None:
             found = found[torch.isin(found.pred_classes, self._kept)]
-        boxes, scores, class_ids = found.pred_boxes.tensor, found.scores, found.pred_classes
-        return Detections(boxes.numpy(), scores.numpy(), class_ids.numpy(), self.classes, size, image, channels)
+        columns = (found.pred_boxes.tensor, found.scores, found.pred_classes)
+        size = image.entry["height"], image.entry["width"]
+        return Detections(*(c.numpy() for c in columns), self.classes, size, image.source, image.channels)
 
 
 def _options(device: str | None, score_threshold: float | None, tiles: int, augmentation: bool) -> list:
@@ -135,9 +169,7 @@ def _options(device: str | None, score_threshold: float | None, tiles: int, augm
         except RuntimeError as e:
             raise InputError(f"device: {device!r} is no device; give cpu, cuda or cuda:1") from e
         if kind == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                f"device: {device} was asked for, but this machine has no GPU that torch can use; give cpu"
-            )
+            raise InputError(f"device: {device} was asked for, but torch finds no GPU; give cpu")
         options += ["MODEL.DEVICE", device]
     if score_threshold is not None:
         if not 0 <= score_threshold <= 1:
@@ -149,17 +181,6 @@ def _options(device: str | None, score_threshold: float | None, tiles: int, augm
     if augmentation:
         options += ["TEST.AUG.ENABLED", True]
     return options
-
-
-def _check_detects(cfg: CfgNode, path: str | Path) -> None:
-    """Raises InputError if a model needs more than an image, or gives no objects of classes."""
-    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
-        raise InputError(f"{path}: is an RPN, which proposes regions and knows no classes; use tools/propose.py")
-    if cfg.MODEL.LOAD_PROPOSALS:
-        raise InputError(
-            f"{path}: is a Fast R-CNN without an RPN (MODEL.LOAD_PROPOSALS), which needs proposals of each image; "
-            "evaluate the detector with tools/train_net.py --eval-only"
-        )
 
 
 def _batches(shapes: Sequence[tuple], size: int) -> Iterator[list[int]]:

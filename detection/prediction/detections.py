@@ -66,6 +66,16 @@ class Detections:
         ]
         return {"width": self.size[1], "height": self.size[0], "detections": found}
 
+    @classmethod
+    def from_dict(cls, content: dict, classes: Sequence[str], source: ImageSource, channels=None) -> Detections:
+        """The detections that `to_dict` made `content` of; `source` is their image."""
+        found = content["detections"]
+        boxes = np.array([d["box"] for d in found], np.float32).reshape(-1, 4)
+        scores = np.array([d["score"] for d in found], np.float32)
+        class_ids = np.array([d["class_id"] for d in found], np.int64)
+        size = content["height"], content["width"]
+        return cls(boxes, scores, class_ids, tuple(classes), size, source, channels)
+
     def to_json(self, indent: int | None = None) -> str:
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)

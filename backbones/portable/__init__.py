@@ -1,0 +1,1 @@
+"""Networks in files that other runtimes run: ONNX, OpenVINO's IR, torch.export."""

@@ -1,0 +1,222 @@
+"""Writes a network as a file that runs without this project, and opens such files in their runtimes.
+
+A file says in its metadata what a program must know to use the network: classes, size and channels of the images. The
+values are JSON texts by name in ONNX's `metadata_props`; one JSON text in an IR's `rt_info`, under "residet", "metadata",
+and in torch.export's extra file "residet.json".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from backbones.errors import InputError
+
+import numpy as np
+import torch
+from torch import nn
+
+# The formats, each with the ending of its files.
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+# ONNX's operators as of version 18 (2022). RoiAlign with half-pixel corners needs 16 or later.
+OPSET = 18
+_EXTRA = "residet.json"
+_RT_INFO = ["residet", "metadata"]
+_LARGEST_SIDE = 16384  # of an image, in pixels
+
+# What runs a file: the values of the network's inputs, by position -> the values of its outputs.
+Session = Callable[..., list[np.ndarray]]
+
+
+@contextlib.contextmanager
+def new_file(path: str | Path, format_name: str) -> Iterator[Path]:
+    """A context in which the caller writes and checks a file, which appears at `path` if the block ends well.
+
+    Args:
+        path: the file to write. An IR has its weights beside it, in a file with the ending .bin.
+        format_name: a name in `SUFFIXES`.
+
+    Yields:
+        path of the file in a temporary folder beside `path`.
+
+    Raises:
+        InputError: `path` has the wrong ending, or exists.
+    """
+    path, suffix = Path(path), SUFFIXES[format_name]
+    if path.suffix != suffix:
+        raise InputError(f"{path}: a file for {format_name} ends with {suffix}; name it {path.with_suffix(suffix)}")
+    parts = [path] if suffix != ".xml" else [path.with_suffix(".bin"), path]
+    if there := [part for part in parts if part.exists()]:
+        raise InputError(f"{there[0]}: the file exists; name another file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        yield Path(folder, path.name)
+        for part in parts:  # an IR's .xml comes last: without it nobody reads the .bin
+            os.replace(Path(folder, part.name), part)
+
+
+def trace(
+    module: nn.Module, example: torch.Tensor, dynamic: dict[int, tuple[str, int]]
+) -> torch.export.ExportedProgram:
+    """torch.export's program of a module with one input.
+
+    Args:
+        module: in evaluation mode.
+        example: an input.
+        dynamic: dimension of the input -> its name and its smallest value. The other dimensions keep the example's
+            values.
+    """
+    shapes = {i: torch.export.Dim(name, min=least, max=_LARGEST_SIDE) for i, (name, least) in dynamic.items()}
+    with _quiet(), torch.no_grad():
+        return torch.export.export(module, (example,), dynamic_shapes=(shapes,), strict=False)
+
+
+def write(
+    program: torch.export.ExportedProgram, path: Path, inputs: Sequence[str], outputs: Sequence[str], metadata: dict
+) -> None:
+    """Writes a program in the format that the ending of `path` says.
+
+    Args:
+        program: the network.
+        path: the file, in a folder of its own (`new_file`).
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+        metadata: plain values by name.
+
+    Raises:
+        InputError: a package that the format needs is not installed.
+    """
+    if path.suffix == ".pt2":
+        with _quiet():
+            torch.export.save(program, path, extra_files={_EXTRA: json.dumps(metadata)})
+        return
+    onnx = _need("onnx")
+    _need("onnxscript")
+    onnx_path = path.with_suffix(".onnx")
+    with _quiet():
+        converted = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, input_names=inputs, output_names=outputs, verbose=False
+        )
+        model = converted.model_proto
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    onnx.save(model, onnx_path)
+    if path.suffix == ".xml":
+        openvino = _need("openvino")
+        ir = openvino.convert_model(onnx_path)
+        ir.set_rt_info(json.dumps(metadata), _RT_INFO)
+        openvino.save_model(ir, path, compress_to_fp16=False)
+
+
+def open_session(path: str | Path, backend: str = "", threads: int = 0) -> tuple[Session, dict]:
+    """Opens a file that `write` wrote.
+
+    Args:
+        path: the file.
+        backend: "onnxruntime" or "openvino", which both run .onnx; "" for the one that fits the file.
+        threads: threads of the CPU that the runtime takes; 0 leaves that to the runtime.
+
+    Returns:
+        what runs the network on the CPU, and the file's metadata.
+
+    Raises:
+        InputError: the file is missing or damaged, is not of this project, does not fit the backend, or the runtime is
+            not installed.
+    """
+    path = Path(path)
+    openers = {(".onnx", ""): _onnxruntime, (".onnx", "onnxruntime"): _onnxruntime, (".onnx", "openvino"): _openvino}
+    openers |= {(".xml", ""): _openvino, (".xml", "openvino"): _openvino, (".pt2", ""): _torch_export}
+    opener = openers.get((path.suffix, backend))
+    if opener is None:
+        raise InputError(f"backend: {backend} does not run {path}; leave the backend out or export for {backend}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        session, metadata = opener(path, threads)
+    except InputError:
+        raise
+    except Exception as e:  # the runtimes raise what they like on a damaged file
+        raise InputError(f"{path}: cannot be opened ({' '.join(str(e).split())[:200]}); export the file again") from e
+    if not isinstance(metadata, dict) or "task" not in metadata:
+        raise InputError(f"{path}: says nothing of classes and pixels; write the file with tools/export.py")
+    return session, metadata
+
+
+def _onnxruntime(path: Path, threads: int) -> tuple[Session, dict]:
+    onnxruntime = _need("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    texts = session.get_modelmeta().custom_metadata_map
+    return lambda *values: session.run(None, dict(zip(names, values, strict=True))), _parsed(texts)
+
+
+def _openvino(path: Path, threads: int) -> tuple[Session, dict]:
+    openvino = _need("openvino")
+    model = openvino.Core().read_model(path)
+    if path.suffix == ".onnx":  # OpenVINO does not keep ONNX's metadata
+        properties = _need("onnx").load(path, load_external_data=False).metadata_props
+        metadata = _parsed({p.key: p.value for p in properties})
+    else:
+        metadata = json.loads(model.get_rt_info(_RT_INFO).value)
+    # Without the hint OpenVINO computes in bfloat16 where the CPU can, which moves boxes by pixels.
+    config = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    compiled = openvino.compile_model(model, "CPU", config)
+
+    def run(*values: np.ndarray) -> list[np.ndarray]:
+        results = compiled.create_infer_request().infer(list(values))
+        return [results[output] for output in compiled.outputs]
+
+    return run, metadata
+
+
+def _torch_export(path: Path, threads: int) -> tuple[Session, dict]:
+    extra = {_EXTRA: ""}
+    with _quiet():
+        program = torch.export.load(path, extra_files=extra).module()
+
+    def run(*values: np.ndarray) -> list[np.ndarray]:
+        with torch.no_grad():
+            outputs = program(*(torch.from_numpy(value) for value in values))
+        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else [outputs])]
+
+    return run, json.loads(extra[_EXTRA])
+
+
+def _parsed(texts: dict[str, str]) -> dict:
+    """The metadata of an ONNX file. Keys of other programs hold texts that are no JSON."""
+    metadata = {}
+    for key, text in texts.items():
+        with contextlib.suppress(ValueError):
+            metadata[key] = json.loads(text)
+    return metadata
+
+
+def _need(package: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError as e:
+        raise InputError(f"{package}: cannot be imported ({e}); pip install 'residet[export]'") from e
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps away what torch's exporters say of their own insides."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,137 @@
+"""Exports a classifier, or a network without its classifier, to ONNX, OpenVINO's IR or torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backbones.errors import InputError
+from backbones.portable.files import OPSET, Session, new_file, open_session, trace, write
+from backbones.weights.load import feature_state, load_state, spec_of
+from backbones.weights.read import Weights, read_weights
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PARTS = ("classifier", "backbone")
+_SMALLEST = 64  # smallest side of an image, in pixels
+_DIFFERENCE = 1e-3  # largest difference of an output, in sizes of the largest output
+
+
+class NetworkGraph(nn.Module):
+    """Images -> logits, or -> the maps of every stage, with the normalisation inside.
+
+    Args:
+        network: the network, in evaluation mode.
+        mean: mean of each channel, for pixels in 0 to 255, in the order of the network's channels.
+        std: standard deviation of each channel, as `mean`.
+        order: order of the channels that the network takes, "RGB" or "BGR".
+        maps: names of the maps to give; () gives the logits.
+    """
+
+    def __init__(
+        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], order: str, maps: Sequence[str]
+    ):
+        super().__init__()
+        self.network = network
+        self.maps = tuple(maps)
+        self.order = order
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(N, H, W, 3) uint8 RGB -> (N, classes) logits, or a tuple of maps (N, C, H / stride, W / stride)."""
+        images = images.flip(3) if self.order == "BGR" else images
+        x = (images.permute(0, 3, 1, 2).to(torch.float32) - self.mean) / self.std
+        if not self.maps:
+            return self.network(x)
+        maps = self.network.feature_maps(x)
+        return tuple(maps[name] for name in self.maps)
+
+
+def export_network(
+    source: str | Path, output: str | Path, format_name: str, part: str, images: Sequence[np.ndarray], arch: str = ""
+) -> str:
+    """Writes a classifier, or a file's backbone, as a file that other runtimes run, and checks the file.
+
+    The file takes images (N, H, W, 3) uint8 RGB; N, H and W are free, H and W from 64 pixels on. A classifier gives
+    `logits` (N, classes), a backbone its maps by name, `stem` to `res5`.
+
+    Args:
+        source: a file of weights, as `read_weights` reads it; of a detector only its backbone can be taken.
+        output: the file, .onnx, .xml (OpenVINO; its weights beside it in .bin) or .pt2; must not exist.
+        format_name: a name in `SUFFIXES`.
+        part: a name in `PARTS`.
+        images: (H, W, 3) uint8 RGB each, of 64 pixels or more a side, to check the file with.
+        arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
+
+    Returns:
+        a line for the user.
+
+    Raises:
+        InputError: the file cannot be read or exported, `output` exists, a package is missing, or the written file
+            gives other values than the network; then there is no file.
+    """
+    weights = read_weights(source)
+    graph, metadata = _graph(weights, part, arch)
+    names = [*graph.maps] or ["logits"]
+    with new_file(output, format_name) as path:
+        example = torch.zeros(2, 2 * _SMALLEST, 3 * _SMALLEST, 3, dtype=torch.uint8)
+        dynamic = {0: ("images", 1), 1: ("height", _SMALLEST), 2: ("width", _SMALLEST)}
+        write(trace(graph, example, dynamic), path, ["images"], names, metadata)
+        session, _ = open_session(path)
+        difference = max(_difference(graph, session, image) for image in images)
+        if difference > _DIFFERENCE:
+            raise InputError(
+                f"{output}: not written: its outputs differ from the network's by {difference:.1e} of the largest "
+                f"output, more than {_DIFFERENCE}"
+            )
+    return (
+        f"{output}: {part} {metadata['arch']} for {format_name} ({', '.join(names)}); in {len(images)} images its outputs "
+        f"differ from the network's by {difference:.1e} of the largest output"
+    )
+
+
+def _graph(weights: Weights, part: str, arch: str) -> tuple[NetworkGraph, dict]:
+    """The part of a file's network that is to be exported, and its metadata."""
+    if weights.normalisation is not None:
+        raise InputError(
+            f"{weights.path}: normalises images by a fitted mean image or whitening, which no exported file has; train "
+            "with a mean and a standard deviation of each channel (CLASSIFICATION.NORMALISE)"
+        )
+    if not weights.mean or not weights.std:
+        raise InputError(f"{weights.path}: does not say the mean and std of its pixels; add the keys mean and std")
+    spec = spec_of(weights, arch)
+    maps = [] if part == "classifier" else list(spec.channels)
+    network, state = spec.build(None), feature_state(spec, weights)
+    if part == "classifier":
+        bias = weights.state.get(f"{spec.last_layer}.bias")
+        if bias is None:
+            raise InputError(f"{weights.path}: holds no classifier; give --part backbone")
+        network, state = spec.build(len(bias)), weights.state
+    load_state(network, state, weights.path)
+    order = weights.channel_order or "RGB"
+    metadata = {
+        "task": "classification" if part == "classifier" else "features",
+        "arch": spec.name,
+        "classes": list(weights.classes or []) if part == "classifier" else [],
+        "input_size": weights.input_size,
+        "channel_order": "RGB",
+        "smallest_side": _SMALLEST,
+        "opset": OPSET,
+    }
+    return NetworkGraph(network.eval(), weights.mean, weights.std, order, maps).eval(), metadata
+
+
+def _difference(graph: NetworkGraph, session: Session, image: np.ndarray) -> float:
+    """The largest difference of the outputs for an image, in sizes of the largest output."""
+    images = np.ascontiguousarray(image[None])
+    with torch.no_grad():
+        expected = graph(torch.from_numpy(images))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    found = session(images)
+    return max(
+        float(np.abs(e.numpy() - f).max() / max(float(e.abs().max()), 1e-12))
+        for e, f in zip(expected, found, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Whole detectors in files that other runtimes run."""

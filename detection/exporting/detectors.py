@@ -1,0 +1,72 @@
+"""Exports a detector to ONNX, OpenVINO's IR or torch.export, and checks what the file detects in the user's images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backbones.portable.files import OPSET, new_file, open_session, trace, write
+from detection.exporting.graph import DetectorGraph
+from detection.exporting.parity import Parity, check_parity
+from detection.exporting.runtime import RuntimeDetector
+
+import torch
+from torch import nn
+
+_SMALLEST = 96  # smallest side of an image, in pixels, so that the coarsest map has two rows
+
+
+def export_detector(model: nn.Module, output: str | Path, format_name: str, images: Sequence[dict]) -> Parity:
+    """Writes a whole detector with its postprocessing as a file that other runtimes run, and checks the file.
+
+    The file takes one image (H, W, 3) uint8 RGB that has been resized so that its short side is `min_size` and its long
+    side at most `max_size`; H and W are free from 96 pixels on. The outputs are boxes (D, 4) in pixels of that image,
+    scores (D,) and classes (D,). The metadata hold classes, sizes and score threshold.
+
+    Args:
+        model: what `build_detector` gives, on the CPU.
+        output: the file, .onnx, .xml (OpenVINO; its weights beside it in .bin) or .pt2; must not exist.
+        format_name: a name in `backbones.portable.files.SUFFIXES`.
+        images: inputs of the model to check the file with.
+
+    Returns:
+        how the file's detections differ from the model's.
+
+    Raises:
+        InputError: the detector cannot be exported, `output` exists, a package is missing, or the file detects other
+            objects than the model; then there is no file.
+    """
+    with new_file(output, format_name) as path:
+        write_detector(model, path)
+        session, _ = open_session(path)
+        predictor = model.roi_heads.box_predictor
+        exported = RuntimeDetector(session, model.cfg.INPUT.FORMAT)
+        return check_parity(model, exported, images, predictor.test_score_thresh, predictor.test_topk_per_image)
+
+
+def write_detector(model: nn.Module, path: Path) -> None:
+    """As `export_detector`, without the check: the file's format follows from its ending.
+
+    Raises:
+        InputError: the detector cannot be exported, or a package is missing.
+    """
+    graph = DetectorGraph(model, model.cfg.INPUT.FORMAT).eval()
+    example = torch.zeros(_SMALLEST * 2, _SMALLEST * 3, 3, dtype=torch.uint8)
+    program = trace(graph, example, {0: ("height", _SMALLEST), 1: ("width", _SMALLEST)})
+    write(program, path, ["image"], ["boxes", "scores", "classes"], _metadata(model))
+
+
+def _metadata(model: nn.Module) -> dict:
+    cfg = model.cfg
+    return {
+        "task": "detection",
+        "classes": list(model.classes),
+        "min_size": cfg.INPUT.MIN_SIZE_TEST,
+        "max_size": cfg.INPUT.MAX_SIZE_TEST,
+        "channel_order": "RGB",
+        "smallest_side": _SMALLEST,
+        "score_threshold": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+        "nms_threshold": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+        "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        "opset": OPSET,
+    }

@@ -1,0 +1,86 @@
+"""Compares the detections of two forms of one detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backbones.errors import InputError
+
+import torch
+from detectron2.structures import Instances
+from torch import Tensor
+
+# Largest differences between the two forms: of a box's side in pixels of the given image, and of a score.
+PIXELS, SCORE = 0.5, 1e-3
+
+Detect = Callable[[list[dict]], list[dict]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How the detections of two forms differ.
+
+    Attributes:
+        images: number of images.
+        detections: number of detections of the first form.
+        pixels: largest difference of a box's side, in pixels of the given image.
+        score: largest difference of a score.
+    """
+
+    images: int
+    detections: int
+    pixels: float
+    score: float
+
+
+def check_parity(model: Detect, other: Detect, images: Sequence[dict], threshold: float, topk: int) -> Parity:
+    """Checks that two forms of a detector detect the same objects, to `PIXELS` and `SCORE`.
+
+    A detection whose score is within `SCORE` of the lowest score that a detection can have may be missing.
+
+    Args:
+        model: the form that is right, as detectron2's models are called.
+        other: the form to check.
+        images: inputs, one image each.
+        threshold: the score that detections exceed.
+        topk: the largest number of detections of an image.
+
+    Raises:
+        InputError: the forms differ, or the model detects nothing in the images.
+    """
+    pixels = score = 0.0
+    count = 0
+    for image in images:
+        with torch.no_grad():
+            expected, found = (form([image])[0]["instances"].to("cpu") for form in (model, other))
+        least = max(threshold, float(expected.scores.min()) if len(expected) == topk else 0.0) + SCORE
+        sides, scores = _differences(expected, found)
+        pairs = (sides <= PIXELS) & (scores <= SCORE)
+        lost = (~pairs.any(dim=1) & (expected.scores > least)).sum()
+        gained = (~pairs.any(dim=0) & (found.scores > least)).sum()
+        if lost or gained:
+            raise InputError(
+                f"{image.get('file_name', 'an image')}: the exported detector differs from the model: of "
+                f"{len(expected)} detections {lost} are not found, and {gained} of {len(found)} are new (to {PIXELS} "
+                f"pixels and {SCORE} of the score)"
+            )
+        if pairs.any():
+            pixels = max(pixels, float(_closest(sides, pairs).max()))
+            score = max(score, float(_closest(scores, pairs).max()))
+        count += len(expected)
+    if not count:
+        raise InputError(f"the model detects nothing in {len(images)} images; check with images that show its classes")
+    return Parity(len(images), count, pixels, score)
+
+
+def _differences(expected: Instances, found: Instances) -> tuple[Tensor, Tensor]:
+    """(E, F) largest difference of a side, infinite for other classes; and (E, F) difference of the scores."""
+    sides = (expected.pred_boxes.tensor[:, None] - found.pred_boxes.tensor[None]).abs().amax(dim=2)
+    other_class = expected.pred_classes[:, None] != found.pred_classes[None]
+    return sides.masked_fill(other_class, float("inf")), (expected.scores[:, None] - found.scores[None]).abs()
+
+
+def _closest(difference: Tensor, pairs: Tensor) -> Tensor:
+    """The difference from each detection to its closest partner, of the detections that have one."""
+    return difference.masked_fill(~pairs, float("inf")).amin(dim=1)[pairs.any(dim=1)]

@@ -1,0 +1,43 @@
+"""A detector in a file of `export_detector`, to be called like detectron2's model."""
+
+from __future__ import annotations
+
+from backbones.portable.files import Session
+
+import torch
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+
+class RuntimeDetector(nn.Module):
+    """Runs an exported detector on one image after the other.
+
+    Args:
+        session: what runs the file.
+        order: order of the channels of the images that the detector gets, "RGB" or "BGR".
+        threshold: detections with this score or less are left out.
+    """
+
+    def __init__(self, session: Session, order: str = "RGB", threshold: float = 0.0):
+        super().__init__()
+        self.session = session
+        self.order = order
+        self.threshold = threshold
+
+    def forward(self, batch: list[dict]) -> list[dict]:
+        """Detections, in the input and output format of detectron2's models.
+
+        Args:
+            batch: dicts with `image`, (3, H, W) uint8 after resizing, and `height` and `width` of the output.
+        """
+        return [{"instances": self._detect(entry)} for entry in batch]
+
+    def _detect(self, entry: dict) -> Instances:
+        image = entry["image"] if self.order == "RGB" else entry["image"].flip(0)
+        boxes, scores, classes = self.session(image.permute(1, 2, 0).contiguous().numpy())
+        found = Instances(tuple(image.shape[1:]))
+        found.pred_boxes = Boxes(torch.from_numpy(boxes))
+        found.scores, found.pred_classes = torch.from_numpy(scores), torch.from_numpy(classes).long()
+        found = found[found.scores > self.threshold]
+        return detector_postprocess(found, entry["height"], entry["width"])
