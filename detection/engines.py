@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.portable.files import SUFFIXES, open_session
+from backbones.portable import SUFFIXES
+from backbones.portable.files import open_session
 from detection.build import build_detector
 from detection.config import default_config
 from detection.data.mapper import DetectionMapper
@@ -88,8 +89,8 @@ def runtime_engine(source: str | Path, backend: str | None, score_threshold: flo
         raise InputError(f"{source}: holds a network for {metadata['task']}, not a detector; export a detector")
     if score_threshold is not None and score_threshold < metadata["score_threshold"]:
         raise InputError(
-            f"score_threshold: {source} was exported with {metadata['score_threshold']}, and knows no detections with a "
-            "lower score; export it from a checkpoint with a lower MODEL.ROI_HEADS.SCORE_THRESH_TEST"
+            f"score_threshold: {source} was exported with {metadata['score_threshold']}, and gives no detections with "
+            "a lower score; export it from a checkpoint with a lower MODEL.ROI_HEADS.SCORE_THRESH_TEST"
         )
     detector = RuntimeDetector(session, threshold=score_threshold or 0.0)
     resize = T.ResizeShortestEdge(metadata["min_size"], metadata["max_size"])

@@ -15,6 +15,7 @@ from run_tools import PROJECT
 ARROWS = {
     "backbones": {"backbones.weights"},
     "backbones.weights": {"backbones"},
+    "backbones.portable": {"backbones", "backbones.weights"},
     "residet.cli": {"backbones", "backbones.weights"},
     "residet.schema": {"residet", "residet.cli", "backbones"},
     "residet": {"residet.cli", "residet.schema", "backbones", "backbones.weights"},
@@ -26,6 +27,7 @@ ARROWS = {
     "detection.heads": {"backbones", "backbones.weights"},
     "detection.inference": {"detection.data", "detection.data.layouts", "detection.heads", "residet", "backbones"},
     "detection.evaluation": {"detection.data", "detection.data.layouts", "detection.inference", "residet", "backbones"},
+    "detection.exporting": {"detection.heads", "backbones", "backbones.portable"},
     "detection.prediction": {"detection.data", "detection.data.layouts", "residet", "backbones"},
 }
 ARROWS["detection"] = {
@@ -34,9 +36,10 @@ ARROWS["detection"] = {
     "detection.heads",
     "detection.inference",
     "detection.evaluation",
+    "detection.exporting",
     "detection.prediction",
 }
-ARROWS["detection"] |= {"residet", "residet.schema", "backbones", "backbones.weights"}
+ARROWS["detection"] |= {"residet", "residet.schema", "backbones.portable", "backbones", "backbones.weights"}
 # What is made of finished runs stands above the runs.
 ARROWS["detection.comparison"] = ARROWS["detection"] | {"detection"}
 ARROWS["detection.report"] = ARROWS["detection.comparison"] | {"detection.comparison"}

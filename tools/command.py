@@ -14,6 +14,7 @@ from residet.cli.arguments import Parser
 # what the tool does. The module imports nothing heavy before its arguments are parsed.
 TOOLS = {
     "train": "train_net",
+    "predict": "predict",
     "pretrain": "pretrain",
     "compare": "compare",
     "report": "report",

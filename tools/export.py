@@ -1,13 +1,18 @@
-"""Writes the weights of a classifier, or of a detector's backbone, as a file for another library.
+"""Writes a network as a file for another library, or as a file that runs without this project.
 
-torchvision and timm get a state dict, detectron2 and residet a checkpoint.
+torchvision and timm get a state dict, detectron2 and residet a checkpoint. ONNX, OpenVINO and torch.export get a whole
+detector with its postprocessing, a classifier, or a backbone; what the file gives for the images of --images is
+compared with the network, and without agreement there is no file.
 
+tools/export.py output/detection/model_final.pth --to onnx --images DIR --output detector.onnx
+tools/export.py output/detection/model_final.pth --to openvino --images DIR --output detector.xml
 tools/export.py output/pretrain/model_final.pth --to timm --output resnext101_32x4d.safetensors
 tools/export.py R-50.pkl --to residet --output resnet50_caffe.pth
 """
 
 import sys
 
+from backbones.portable import PARTS, SUFFIXES
 from backbones.weights import FORMATS
 from residet.cli.arguments import Parser
 from residet.cli.exits import exit_code
@@ -15,9 +20,14 @@ from residet.cli.exits import exit_code
 
 def work(args):
     """Writes the file and prints what the file holds."""
-    from backbones.weights.export import export
+    if args.to in SUFFIXES:
+        from detection.export import export_portable
 
-    print(export(args.weights, args.output, args.to, args.arch))
+        print(export_portable(args.weights, args.output, args.to, args.part, args.images, args.arch, args.config_file))
+    else:
+        from backbones.weights.export import export
+
+        print(export(args.weights, args.output, args.to, args.arch))
 
 
 def parse(argv=None):
@@ -28,11 +38,25 @@ def parse(argv=None):
         metavar="FILE",
         help="weights of residet, torchvision, timm or detectron2: .pth, .safetensors or .pkl",
     )
-    parser.add_argument("--to", required=True, choices=FORMATS, help="library that is to load the file")
+    parser.add_argument("--to", required=True, choices=(*FORMATS, *SUFFIXES), help="what is to load the file")
     parser.add_argument(
-        "--output", required=True, metavar="FILE", help="file to write: .pth, or .safetensors (not for detectron2)"
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file to write: .pth, or .safetensors (not for detectron2); .onnx; .xml for openvino, with a .bin beside "
+        "it; .pt2 for torch-export",
     )
     parser.add_argument("--arch", default="", help="name of the network, if the file does not name it")
+    portable = parser.add_argument_group("onnx, openvino and torch-export")
+    portable.add_argument(
+        "--images", nargs="+", default=[], metavar="FILE|DIR", help="images to check the file with, at most 8 are taken"
+    )
+    portable.add_argument(
+        "--part", choices=PARTS, help="what to export; by default all that the weights hold, a detector or a classifier"
+    )
+    portable.add_argument(
+        "--config-file", metavar="FILE", help="config of a detector that does not say how it is built"
+    )
     return parser.parse_args(argv)
 
 

@@ -8,15 +8,16 @@ tools/predict.py model_final.pth street.mp4 --output output/street
 tools/predict.py model_final.pth camera:0 --frames 200 --output output/camera
 """
 
-import argparse
 import hashlib
 import sys
 from pathlib import Path
 
+from residet.cli.arguments import Parser
+from residet.cli.exits import exit_code
+
 
 def work(args):
     """Predicts and prints a line of counts."""
-    # Imported here, so that --help and mistakes in the arguments need no torch.
     from detection import Predictor
     from detection.prediction.folder import PredictionFolder
     from detection.prediction.runs import check_output, predict_images, predict_video
@@ -46,15 +47,14 @@ def work(args):
         else:
             print(predict_video(detector, source, results, pictures=args.pictures, frames=args.frames))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+        raise KeyboardInterrupt("interrupted; the same command goes on") from None
     finally:
         results.close()
 
 
 def parse(argv=None):
     """Parses the command line, or `argv`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("predict.py", __doc__)
     parser.add_argument("model", metavar="MODEL", help="checkpoint of tools/train_net.py, or a file of tools/export.py")
     parser.add_argument(
         "input",
@@ -62,35 +62,38 @@ def parse(argv=None):
         metavar="INPUT",
         help="image files, folders (with subfolders) and patterns in quotes; or one video file; or camera:0",
     )
-    parser.add_argument("--output", default="output/predict", metavar="DIR", help="folder of the results")
-    parser.add_argument(
-        "--score", type=float, default=0.5, metavar="S", help="leave out detections with this score or less (0.5)"
+    found = parser.add_argument_group("detections")
+    found.add_argument(
+        "--score", type=float, default=0.5, metavar="S", help="leave out detections with this score or less"
     )
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes to report; all by default")
-    parser.add_argument(
+    found.add_argument("--classes", nargs="+", metavar="NAME", help="classes to report; all by default")
+    found.add_argument(
         "--tiles", type=int, default=0, metavar="PIXELS", help="look at large images in tiles of this side, too"
     )
-    parser.add_argument("--augment", action="store_true", help="look at flipped and resized copies, too")
-    parser.add_argument("--batch", type=int, default=4, metavar="N", help="most images of one size at a time (4)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1; the GPU where there is one")
-    parser.add_argument(
-        "--backend", choices=("torch", "onnxruntime", "openvino"), help="what runs the network; follows from MODEL"
+    found.add_argument("--augment", action="store_true", help="look at flipped and resized copies, too")
+    found.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="number of frames to take of a video or a camera; 0: all"
     )
-    parser.add_argument(
-        "--frames", type=int, default=0, metavar="N", help="number of frames to take of a video or a camera"
+    run = parser.add_argument_group("run")
+    run.add_argument("--batch", type=int, default=4, metavar="N", help="most images of one size at a time")
+    run.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1; by default the GPU where there is one")
+    run.add_argument(
+        "--backend",
+        choices=("torch", "onnxruntime", "openvino"),
+        help="what runs the network; by default what fits MODEL",
     )
-    parser.add_argument("--no-pictures", dest="pictures", action="store_false", help="write JSON and CSV alone")
-    parser.add_argument(
+    run.add_argument(
         "--config-file", metavar="FILE", help="config of a checkpoint that does not say how its detector is built"
     )
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", default="output/predict", metavar="DIR", help="folder of the results")
+    output.add_argument("--no-pictures", dest="pictures", action="store_false", help="write JSON and CSV alone")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
     args = parse(argv)
-    from residet.launch import exit_code
-
     return exit_code(lambda: work(args))
 
 

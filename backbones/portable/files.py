@@ -1,8 +1,8 @@
 """Writes a network as a file that runs without this project, and opens such files in their runtimes.
 
 A file says in its metadata what a program must know to use the network: classes, size and channels of the images. The
-values are JSON texts by name in ONNX's `metadata_props`; one JSON text in an IR's `rt_info`, under "residet", "metadata",
-and in torch.export's extra file "residet.json".
+values are JSON texts by name in ONNX's `metadata_props`; one JSON text in an IR's `rt_info` (under "residet",
+"metadata") and in torch.export's extra file "residet.json".
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from pathlib import Path
 from types import ModuleType
 
 from backbones.errors import InputError
+from backbones.portable import SUFFIXES
 
 import numpy as np
 import torch
 from torch import nn
 
-# The formats, each with the ending of its files.
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 # ONNX's operators as of version 18 (2022). RoiAlign with half-pixel corners needs 16 or later.
 OPSET = 18
 _EXTRA = "residet.json"
@@ -35,6 +34,21 @@ _LARGEST_SIDE = 16384  # of an image, in pixels
 
 # What runs a file: the values of the network's inputs, by position -> the values of its outputs.
 Session = Callable[..., list[np.ndarray]]
+
+
+def check_target(path: str | Path, format_name: str) -> list[Path]:
+    """The files that an export writes, the one that the user names last.
+
+    Raises:
+        InputError: `path` has the wrong ending, or a file exists.
+    """
+    path, suffix = Path(path), SUFFIXES[format_name]
+    if path.suffix != suffix:
+        raise InputError(f"{path}: a file for {format_name} ends with {suffix}; name it {path.with_suffix(suffix)}")
+    parts = [path] if suffix != ".xml" else [path.with_suffix(".bin"), path]
+    if there := [part for part in parts if part.exists()]:
+        raise InputError(f"{there[0]}: the file exists; name another file")
+    return parts
 
 
 @contextlib.contextmanager
@@ -51,12 +65,8 @@ def new_file(path: str | Path, format_name: str) -> Iterator[Path]:
     Raises:
         InputError: `path` has the wrong ending, or exists.
     """
-    path, suffix = Path(path), SUFFIXES[format_name]
-    if path.suffix != suffix:
-        raise InputError(f"{path}: a file for {format_name} ends with {suffix}; name it {path.with_suffix(suffix)}")
-    parts = [path] if suffix != ".xml" else [path.with_suffix(".bin"), path]
-    if there := [part for part in parts if part.exists()]:
-        raise InputError(f"{there[0]}: the file exists; name another file")
+    path = Path(path)
+    parts = check_target(path, format_name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         yield Path(folder, path.name)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-PARTS = ("classifier", "backbone")
 _SMALLEST = 64  # smallest side of an image, in pixels
 _DIFFERENCE = 1e-3  # largest difference of an output, in sizes of the largest output
 
@@ -62,7 +61,7 @@ def export_network(
         source: a file of weights, as `read_weights` reads it; of a detector only its backbone can be taken.
         output: the file, .onnx, .xml (OpenVINO; its weights beside it in .bin) or .pt2; must not exist.
         format_name: a name in `SUFFIXES`.
-        part: a name in `PARTS`.
+        part: "classifier" or "backbone".
         images: (H, W, 3) uint8 RGB each, of 64 pixels or more a side, to check the file with.
         arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
 
@@ -88,8 +87,8 @@ def export_network(
                 f"output, more than {_DIFFERENCE}"
             )
     return (
-        f"{output}: {part} {metadata['arch']} for {format_name} ({', '.join(names)}); in {len(images)} images its outputs "
-        f"differ from the network's by {difference:.1e} of the largest output"
+        f"{output}: {part} {metadata['arch']} for {format_name} ({', '.join(names)}); in {len(images)} images its "
+        f"outputs differ from the network's by at most {difference:.1e} of the largest output"
     )
 
 

@@ -26,7 +26,7 @@ def export_detector(model: nn.Module, output: str | Path, format_name: str, imag
     Args:
         model: what `build_detector` gives, on the CPU.
         output: the file, .onnx, .xml (OpenVINO; its weights beside it in .bin) or .pt2; must not exist.
-        format_name: a name in `backbones.portable.files.SUFFIXES`.
+        format_name: a name in `backbones.portable.SUFFIXES`.
         images: inputs of the model to check the file with.
 
     Returns:

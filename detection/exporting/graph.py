@@ -1,4 +1,4 @@
-"""A Faster R-CNN as one function of tensors: what detectron2's model computes at test, written so that it can be traced.
+"""A Faster R-CNN as one function of tensors: what detectron2's model computes at test, in a form that can be traced.
 
 detectron2's own code asks for the number of proposals while it runs, which a traced program cannot. The layers are the
 model's own; only what joins them is written anew.

@@ -123,5 +123,5 @@ def _check_folder(folder: Path, settings: dict) -> None:
         raise InputError(f"--output: {folder} exists and holds no predictions; name another folder")
     if other := [key for key in settings if held.get(key) != settings[key]]:
         raise InputError(
-            f"--output: {folder} holds predictions with another {', '.join(other)}; name another folder or remove this one"
+            f"--output: {folder} holds predictions with another {', '.join(other)}; remove the folder or name another"
         )

@@ -1,4 +1,4 @@
-"""Images as a program holds them (paths, bytes, arrays, tensors, PIL images) -> pixels as the data pipeline has them."""
+"""Images as programs hold them (paths, bytes, arrays, tensors, PIL images) -> pixels as the data pipeline has them."""
 
 from __future__ import annotations
 

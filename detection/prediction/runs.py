@@ -131,7 +131,8 @@ def predict_video(
         a line with the number of images and of objects.
 
     Raises:
-        InputError: the video cannot be opened, `results` holds another recording of a camera, or the video has no frame that can be read.
+        InputError: the video cannot be opened or has no frame that can be read, or `results` holds another recording of
+            a camera.
     """
     if isinstance(video.opened, int) and results.done:
         raise InputError(f"--output: {results.folder} holds an earlier recording of a camera; name another folder")
