@@ -1,0 +1,91 @@
+"""Classifiers and backbones in the runtimes themselves."""
+
+import json
+
+from backbones import create_network
+from backbones.portable.files import new_file, open_session
+from backbones.portable.networks import export_network
+
+import numpy as np
+import pytest
+import torch
+from run_tools import assert_clear_error, run_tool
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+MEAN, STD = [120.0, 110.0, 100.0], [50.0, 60.0, 70.0]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A classifier of four classes that takes BGR pixels."""
+    path = tmp_path_factory.mktemp("weights") / "classifier.pth"
+    network = create_network("cifar_resnet20", num_classes=4)
+    said = {"task": "classification", "arch": "cifar_resnet20", "mean": MEAN, "std": STD, "channel_order": "BGR"}
+    torch.save({"model": network.state_dict(), "classes": ["a", "b", "c", "d"], **said}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, size, np.uint8) for size in ((64, 80, 3), (97, 64, 3))]
+
+
+def expected(weights, batch):
+    """What the network gives for (N, H, W, 3) RGB, normalised here."""
+    network = create_network("cifar_resnet20", pretrained=weights).eval()
+    x = torch.from_numpy(batch[..., ::-1].astype(np.float32).copy())
+    x = ((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        return network(x).numpy(), {k: v.numpy() for k, v in network.feature_maps(x).items()}
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "openvino", "torch-export"])
+def test_a_classifier_gives_the_same_logits(format_name, weights, images, tmp_path):
+    if format_name == "openvino":
+        pytest.importorskip("openvino")
+    path = tmp_path / {"onnx": "c.onnx", "openvino": "c.xml", "torch-export": "c.pt2"}[format_name]
+    line = export_network(weights, path, format_name, "classifier", images)
+    assert "classifier cifar_resnet20" in line
+    session, said = open_session(path)
+    assert said["classes"] == ["a", "b", "c", "d"] and said["task"] == "classification"
+    for count in (1, 3):
+        batch = np.stack([images[0]] * count)
+        np.testing.assert_allclose(session(batch)[0], expected(weights, batch)[0], atol=1e-4)
+
+
+def test_a_backbone_gives_the_same_maps(weights, images, tmp_path):
+    path = tmp_path / "b.onnx"
+    export_network(weights, path, "onnx", "backbone", images)
+    session, said = open_session(path)
+    maps = expected(weights, images[1][None])[1]
+    assert said["task"] == "features"
+    for found, (name, value) in zip(session(images[1][None]), maps.items(), strict=True):
+        np.testing.assert_allclose(found, value, atol=1e-4, err_msg=name)
+
+
+def test_mistakes_have_one_message_and_leave_no_file(weights, images, tmp_path):
+    from PIL import Image
+
+    picture = tmp_path / "in" / "a.png"
+    picture.parent.mkdir()
+    Image.fromarray(images[0]).save(picture)
+    bare = torch.load(weights, weights_only=True)
+    torch.save({k: v for k, v in bare.items() if k not in ("mean", "std")}, tmp_path / "in" / "bare.pth")
+    out = tmp_path / "out" / "c.onnx"
+    args = ["--to", "onnx", "--output", out, "--images", picture]
+    assert_clear_error(run_tool("export.py", tmp_path / "in" / "bare.pth", *args), "bare.pth", "mean and std")
+    assert_clear_error(run_tool("export.py", weights, *args, "--part", "detector"), "how its detector is built")
+    assert not out.exists()
+    with pytest.raises(RuntimeError), new_file(out, "onnx") as path:
+        path.write_bytes(b"half")
+        raise RuntimeError
+    assert list(out.parent.iterdir()) == []
+
+
+def test_metadata_are_json_texts(weights, images, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    export_network(weights, tmp_path / "c.onnx", "onnx", "classifier", images[:1])
+    texts = {p.key: p.value for p in onnx.load(tmp_path / "c.onnx").metadata_props}
+    assert json.loads(texts["classes"]) == ["a", "b", "c", "d"]
