@@ -24,6 +24,8 @@ from detectron2.data import transforms as T
 
 # Backend of a Predictor beside "torch" -> the format that it takes a checkpoint in.
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}
+# What an exported detector's metadata must say.
+_READ = {"classes", "min_size", "max_size", "score_threshold", "nms_threshold"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def runtime_engine(source: str | Path, backend: str | None, score_threshold: flo
             path = Path(folder, "detector").with_suffix(SUFFIXES[RUNTIMES[backend]])
             write_detector(model, path)
             session, metadata = open_session(path, backend)
-    if metadata["task"] != "detection":
+    if not _READ <= metadata.keys():
         raise InputError(f"{source}: holds a network for {metadata['task']}, not a detector; export a detector")
     if score_threshold is not None and score_threshold < metadata["score_threshold"]:
         raise InputError(

@@ -126,13 +126,12 @@ def write(
         openvino.save_model(ir, path, compress_to_fp16=False)
 
 
-def open_session(path: str | Path, backend: str = "", threads: int = 0) -> tuple[Session, dict]:
+def open_session(path: str | Path, backend: str = "") -> tuple[Session, dict]:
     """Opens a file that `write` wrote.
 
     Args:
         path: the file.
         backend: "onnxruntime" or "openvino", which both run .onnx; "" for the one that fits the file.
-        threads: threads of the CPU that the runtime takes; 0 leaves that to the runtime.
 
     Returns:
         what runs the network on the CPU, and the file's metadata.
@@ -142,15 +141,21 @@ def open_session(path: str | Path, backend: str = "", threads: int = 0) -> tuple
             not installed.
     """
     path = Path(path)
-    openers = {(".onnx", ""): _onnxruntime, (".onnx", "onnxruntime"): _onnxruntime, (".onnx", "openvino"): _openvino}
-    openers |= {(".xml", ""): _openvino, (".xml", "openvino"): _openvino, (".pt2", ""): _torch_export}
+    if path.suffix == ".pt2":
+        raise InputError(
+            f"{path}: is not opened: a file of torch.export holds a pickle, which can run code; export to onnx, or "
+            "call torch.export.load yourself on a file that you trust"
+        )
+    backend = backend or {".onnx": "onnxruntime", ".xml": "openvino"}.get(path.suffix, "")
+    openers = {(".onnx", "onnxruntime"): _onnxruntime}
+    openers |= dict.fromkeys([(".onnx", "openvino"), (".xml", "openvino")], _openvino)
     opener = openers.get((path.suffix, backend))
     if opener is None:
         raise InputError(f"backend: {backend} does not run {path}; leave the backend out or export for {backend}")
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
-        session, metadata = opener(path, threads)
+        session, metadata = opener(path)
     except InputError:
         raise
     except Exception as e:  # the runtimes raise what they like on a damaged file
@@ -160,17 +165,30 @@ def open_session(path: str | Path, backend: str = "", threads: int = 0) -> tuple
     return session, metadata
 
 
-def _onnxruntime(path: Path, threads: int) -> tuple[Session, dict]:
+def open_written(path: Path) -> Session:
+    """What runs a file that this process has written itself."""
+    if path.suffix != ".pt2":
+        return open_session(path)[0]
+    with _quiet():
+        program = torch.export.load(path).module()
+
+    def run(*values: np.ndarray) -> list[np.ndarray]:
+        with torch.no_grad():
+            outputs = program(*(torch.from_numpy(value) for value in values))
+        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else [outputs])]
+
+    return run
+
+
+def _onnxruntime(path: Path) -> tuple[Session, dict]:
     onnxruntime = _need("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     texts = session.get_modelmeta().custom_metadata_map
     return lambda *values: session.run(None, dict(zip(names, values, strict=True))), _parsed(texts)
 
 
-def _openvino(path: Path, threads: int) -> tuple[Session, dict]:
+def _openvino(path: Path) -> tuple[Session, dict]:
     openvino = _need("openvino")
     model = openvino.Core().read_model(path)
     if path.suffix == ".onnx":  # OpenVINO does not keep ONNX's metadata
@@ -179,27 +197,13 @@ def _openvino(path: Path, threads: int) -> tuple[Session, dict]:
     else:
         metadata = json.loads(model.get_rt_info(_RT_INFO).value)
     # Without the hint OpenVINO computes in bfloat16 where the CPU can, which moves boxes by pixels.
-    config = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
-    compiled = openvino.compile_model(model, "CPU", config)
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(*values: np.ndarray) -> list[np.ndarray]:
         results = compiled.create_infer_request().infer(list(values))
         return [results[output] for output in compiled.outputs]
 
     return run, metadata
-
-
-def _torch_export(path: Path, threads: int) -> tuple[Session, dict]:
-    extra = {_EXTRA: ""}
-    with _quiet():
-        program = torch.export.load(path, extra_files=extra).module()
-
-    def run(*values: np.ndarray) -> list[np.ndarray]:
-        with torch.no_grad():
-            outputs = program(*(torch.from_numpy(value) for value in values))
-        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else [outputs])]
-
-    return run, json.loads(extra[_EXTRA])
 
 
 def _parsed(texts: dict[str, str]) -> dict:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.portable.files import OPSET, Session, new_file, open_session, trace, write
+from backbones.portable.files import OPSET, Session, new_file, open_written, trace, write
 from backbones.weights.load import feature_state, load_state, spec_of
 from backbones.weights.read import Weights, read_weights
 
@@ -79,7 +79,7 @@ def export_network(
         example = torch.zeros(2, 2 * _SMALLEST, 3 * _SMALLEST, 3, dtype=torch.uint8)
         dynamic = {0: ("images", 1), 1: ("height", _SMALLEST), 2: ("width", _SMALLEST)}
         write(trace(graph, example, dynamic), path, ["images"], names, metadata)
-        session, _ = open_session(path)
+        session = open_written(path)
         difference = max(_difference(graph, session, image) for image in images)
         if difference > _DIFFERENCE:
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from backbones.portable.files import OPSET, new_file, open_session, trace, write
+from backbones.portable.files import OPSET, new_file, open_written, trace, write
 from detection.exporting.graph import DetectorGraph
 from detection.exporting.parity import Parity, check_parity
 from detection.exporting.runtime import RuntimeDetector
@@ -38,9 +38,8 @@ def export_detector(model: nn.Module, output: str | Path, format_name: str, imag
     """
     with new_file(output, format_name) as path:
         write_detector(model, path)
-        session, _ = open_session(path)
         predictor = model.roi_heads.box_predictor
-        exported = RuntimeDetector(session, model.cfg.INPUT.FORMAT)
+        exported = RuntimeDetector(open_written(path), model.cfg.INPUT.FORMAT)
         return check_parity(model, exported, images, predictor.test_score_thresh, predictor.test_topk_per_image)
 
 

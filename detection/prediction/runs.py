@@ -138,7 +138,7 @@ def predict_video(
         raise InputError(f"--output: {results.folder} holds an earlier recording of a camera; name another folder")
     source = Frames(video)
     names = []
-    total = min(frames or source.count or 0, source.count or frames or 0) or None
+    total = min(frames, source.count or frames) if frames else source.count
     target = results.pictures / f"{Path(video.name).stem}.mp4"
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(video_file(target, source.rate)) if pictures else None

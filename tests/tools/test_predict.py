@@ -47,7 +47,8 @@ def test_a_folder_of_images(weights, folder, tmp_path):
     done = predict(weights, folder, out=out, options=())
     assert done.returncode == 0, done.stderr
     names = ["a/0.png", "a/größe 図.png", "b/0.png"]
-    found = {name: Predictor(weights, score_threshold=SCORE)(folder / name) for name in names}
+    together = Predictor(weights, score_threshold=SCORE)([folder / name for name in names])  # in one batch, as the tool
+    found = dict(zip(names, together, strict=True))
     expected = [detection for name in names for detection in found[name].to_coco(name)]
     assert expected and results(out) == expected
     rows = list(csv.DictReader((out / "predictions.csv").open(encoding="utf-8")))
