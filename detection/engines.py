@@ -87,7 +87,7 @@ def runtime_engine(source: str | Path, backend: str | None, score_threshold: flo
             path = Path(folder, "detector").with_suffix(SUFFIXES[RUNTIMES[backend]])
             write_detector(model, path)
             session, metadata = open_session(path, backend)
-    if not _READ <= metadata.keys():
+    if _READ - metadata.keys():
         raise InputError(f"{source}: holds a network for {metadata['task']}, not a detector; export a detector")
     if score_threshold is not None and score_threshold < metadata["score_threshold"]:
         raise InputError(
