@@ -12,6 +12,7 @@ from backbones.weights.read import Weights, read_weights
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 _SMALLEST = 64  # smallest side of an image, in pixels
@@ -54,7 +55,8 @@ def export_network(
 ) -> str:
     """Writes a classifier, or a file's backbone, as a file that other runtimes run, and checks the file.
 
-    The file takes images (N, H, W, 3) uint8 RGB; N, H and W are free, H and W from 64 pixels on. A classifier gives
+    The file takes images (N, H, W, 3) uint8 RGB; N is free. Networks with maps at strides 4 to 32 take any H and W from
+    64 pixels on, the others (CIFAR's networks, VGG) images of the size that they were trained on. A classifier gives
     `logits` (N, classes), a backbone its maps by name, `stem` to `res5`.
 
     Args:
@@ -62,7 +64,7 @@ def export_network(
         output: the file, .onnx, .xml (OpenVINO; its weights beside it in .bin) or .pt2; must not exist.
         format_name: a name in `SUFFIXES`.
         part: "classifier" or "backbone".
-        images: (H, W, 3) uint8 RGB each, of 64 pixels or more a side, to check the file with.
+        images: (H, W, 3) uint8 RGB each, to check the file with; resized if the network takes one size.
         arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
 
     Returns:
@@ -75,9 +77,13 @@ def export_network(
     weights = read_weights(source)
     graph, metadata = _graph(weights, part, arch)
     names = [*graph.maps] or ["logits"]
+    side, dynamic = metadata["side"], {0: ("images", 1)}
+    if side:
+        images = [np.array(Image.fromarray(image).resize((side, side))) for image in images]
+    else:
+        dynamic |= {1: ("height", _SMALLEST), 2: ("width", _SMALLEST)}
+    example = torch.zeros(2, side or 2 * _SMALLEST, side or 3 * _SMALLEST, 3, dtype=torch.uint8)
     with new_file(output, format_name) as path:
-        example = torch.zeros(2, 2 * _SMALLEST, 3 * _SMALLEST, 3, dtype=torch.uint8)
-        dynamic = {0: ("images", 1), 1: ("height", _SMALLEST), 2: ("width", _SMALLEST)}
         write(trace(graph, example, dynamic), path, ["images"], names, metadata)
         session = open_written(path)
         difference = max(_difference(graph, session, image) for image in images)
@@ -110,14 +116,14 @@ def _graph(weights: Weights, part: str, arch: str) -> tuple[NetworkGraph, dict]:
             raise InputError(f"{weights.path}: holds no classifier; give --part backbone")
         network, state = spec.build(len(bias)), weights.state
     load_state(network, state, weights.path)
-    order = weights.channel_order or "RGB"
+    order, size = weights.channel_order or "RGB", weights.input_size or spec.input_size
     metadata = {
         "task": "classification" if part == "classifier" else "features",
         "arch": spec.name,
         "classes": list(weights.classes or []) if part == "classifier" else [],
-        "input_size": weights.input_size,
+        "input_size": size,
+        "side": None if spec.pyramid else size,
         "channel_order": "RGB",
-        "smallest_side": _SMALLEST,
         "opset": OPSET,
     }
     return NetworkGraph(network.eval(), weights.mean, weights.std, order, maps).eval(), metadata

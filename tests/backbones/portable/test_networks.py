@@ -39,7 +39,7 @@ def expected(weights, batch):
     x = torch.from_numpy(batch[..., ::-1].astype(np.float32).copy())
     x = ((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        return network(x).numpy(), {k: v.numpy() for k, v in network.feature_maps(x).items()}
+        return network(x).numpy()
 
 
 @pytest.mark.parametrize("format_name", ["onnx", "openvino", "torch-export"])
@@ -54,18 +54,23 @@ def test_a_classifier_gives_the_same_logits(format_name, weights, images, tmp_pa
         said = open_session(path)[1]
         assert said["classes"] == ["a", "b", "c", "d"] and said["task"] == "classification"
     for count in (1, 3):
-        batch = np.stack([images[0]] * count)
-        np.testing.assert_allclose(session(batch)[0], expected(weights, batch)[0], atol=1e-4)
+        batch = np.stack([images[0][:32, :32]] * count)
+        np.testing.assert_allclose(session(batch)[0], expected(weights, batch), atol=1e-4)
 
 
-def test_a_backbone_gives_the_same_maps(weights, images, tmp_path):
+def test_a_backbone_gives_the_same_maps_for_images_of_every_size(images, tmp_path):
+    network = create_network("resnet18", num_classes=0).eval()
+    said = {"task": "classification", "arch": "resnet18", "mean": MEAN, "std": STD}
+    torch.save({"model": network.state_dict(), **said}, tmp_path / "w.pth")
     path = tmp_path / "b.onnx"
-    export_network(weights, path, "onnx", "backbone", images)
+    export_network(tmp_path / "w.pth", path, "onnx", "backbone", images)
     session, said = open_session(path)
-    maps = expected(weights, images[1][None])[1]
-    assert said["task"] == "features"
+    assert said["task"] == "features" and said["side"] is None
+    x = torch.from_numpy(images[1].astype(np.float32))
+    with torch.no_grad():
+        maps = network.feature_maps((((x - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1))[None])
     for found, (name, value) in zip(session(images[1][None]), maps.items(), strict=True):
-        np.testing.assert_allclose(found, value, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(found, value, atol=1e-3, err_msg=name)
 
 
 def test_mistakes_have_one_message_and_leave_no_file(weights, images, tmp_path):
