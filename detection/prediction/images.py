@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.mapper import read_image
+from detection.data import pixels
+from detection.data.layouts.images import check_sides
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils as utils
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 ORDERS = ("RGB", "BGR")
 
@@ -33,37 +33,34 @@ def pixels_of(image: ImageSource, order: str, channels: str | None = None) -> np
         (H, W, 3) uint8.
 
     Raises:
-        InputError: the image cannot be decoded, is of another type or shape, has no pixels, or is an array or a
+        InputError: the image cannot be decoded, is of another type or shape, is empty or too narrow; or it is an array or a
             tensor and `channels` is not given.
     """
     if isinstance(image, str | os.PathLike):
-        if not Path(image).is_file():
-            raise InputError(f"{os.fspath(image)}: no such image; check the path")
-        return read_image({"file_name": os.fspath(image)}, order)
+        return pixels.read_image({"file_name": os.fspath(image)}, order)
     if isinstance(image, bytes | bytearray):
-        return _decode(bytes(image), order)
-    if isinstance(image, Image.Image):
-        return _of_pil(image, order)
-    if isinstance(image, torch.Tensor):
-        return _of_array(image, "a tensor (3, H, W)", order, channels)
-    if isinstance(image, np.ndarray):
-        return _of_array(image, "an array (H, W, 3)", order, channels)
-    raise InputError(
-        f"image: {type(image).__name__} is none of a path, bytes, a numpy array, a torch tensor or a PIL image; "
-        "convert the image to one of these"
-    )
+        found = _decode(bytes(image), order)
+    elif isinstance(image, Image.Image):
+        found = pixels.pixels_of(image, order)
+    elif isinstance(image, torch.Tensor):
+        found = _of_array(image, "a tensor (3, H, W)", order, channels)
+    elif isinstance(image, np.ndarray):
+        found = _of_array(image, "an array (H, W, 3)", order, channels)
+    else:
+        raise InputError(
+            f"image: {type(image).__name__} is none of a path, bytes, a numpy array, a torch tensor or a PIL image; "
+            "convert the image to one of these"
+        )
+    check_sides(Path("image"), found.shape[1], found.shape[0])
+    return found
 
 
 def _decode(content: bytes, order: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return _of_pil(image, order)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as e:
+            return pixels.pixels_of(image, order)
+    except Exception as e:  # of broken bytes, Pillow's decoders raise nearly anything
         raise InputError(f"image: its {len(content)} bytes cannot be decoded ({e}); pass a whole image file") from e
-
-
-def _of_pil(image: Image.Image, order: str) -> np.ndarray:
-    return utils.convert_PIL_to_numpy(utils._apply_exif_orientation(image), order)
 
 
 def _of_array(image: np.ndarray | torch.Tensor, wanted: str, order: str, channels: str | None) -> np.ndarray:

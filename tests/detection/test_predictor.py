@@ -193,8 +193,9 @@ def test_images_that_cannot_be_used(predict, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
     pixels = np.zeros((8, 8, 3), np.uint8)
     for image, channels, message in [
-        (tmp_path / "none.jpg", None, r"none\.jpg: no such image"),
+        (tmp_path / "none.jpg", None, r"none\.jpg: is missing"),
         (tmp_path / "broken.jpg", None, r"broken\.jpg: cannot be decoded"),
+        (np.zeros((4, 900, 3), np.uint8), "RGB", "image: is 900x4 pixels"),
         (b"nothing", None, "its 7 bytes cannot be decoded"),
         (pixels, None, "channels: None does not say the order"),
         (pixels, "GBR", "channels: 'GBR' does not say the order"),
