@@ -33,8 +33,8 @@ def pixels_of(image: ImageSource, order: str, channels: str | None = None) -> np
         (H, W, 3) uint8.
 
     Raises:
-        InputError: the image cannot be decoded, is of another type or shape, is empty or too narrow; or it is an array or
-            a tensor and `channels` is not given.
+        InputError: the image cannot be decoded, has another type or shape, is empty or too narrow, or is an array or a
+            tensor and `channels` is not given.
     """
     if isinstance(image, str | os.PathLike):
         return pixels.read_image({"file_name": os.fspath(image)}, order)
