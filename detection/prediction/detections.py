@@ -94,7 +94,7 @@ class Detections:
         ids = category_ids if category_ids is not None else {name: i for i, name in enumerate(self.classes)}
         if missing := set(self.names) - set(ids):
             raise InputError(f"category_ids: gives no id for {', '.join(sorted(missing))}; add these classes")
-        corners = np.hsplit(self.boxes, 2)
+        corners = np.hsplit(self.boxes.astype(np.float64), 2)  # in double precision, as an evaluation does
         boxes = np.hstack([corners[0], corners[1] - corners[0]])
         return [
             {"image_id": image_id, "category_id": ids[name], "bbox": box, "score": score}
