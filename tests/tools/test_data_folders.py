@@ -50,8 +50,8 @@ def test_both_tools_refuse_alike(tmp_path, tool):
     assert_clear_error(run_tool(tool, *args, data, "--format", "vok"), "'vok' is none of voc, ")
     for path in [*data.rglob("*.xml"), *data.rglob("*.json")]:
         path.unlink()
-    text(data / "Annotations" / "list.csv", "file,left,top,right,bottom\na 1.jpg,1,2,3,4\n")
-    assert_clear_error(run_tool(tool, *args, data), "list.csv: looks like annotations", "--format images")
+    text(data / "Annotations" / "list.json", '{"a 1.jpg": {"boxes": [[1, 2, 3, 4]]}}')
+    assert_clear_error(run_tool(tool, *args, data), "list.json: looks like annotations", "--format images")
 
 
 def test_annotations_that_nobody_reads_are_no_images_to_predict_on(tmp_path):
