@@ -110,7 +110,7 @@ def _proposals(rpn: RPN, features: dict[str, Tensor], size: tuple[int, int]) -> 
     sides = all_boxes[:, 2:] - all_boxes[:, :2]
     kept = (sides > rpn.min_box_size).all(dim=1).nonzero()[:, 0]
     all_boxes, all_scores, all_levels = all_boxes[kept], all_scores[kept], all_levels[kept]
-    return all_boxes[_suppressed(all_boxes, all_scores, all_levels, rpn.nms_thresh)[: rpn.post_nms_topk[False]]]
+    return all_boxes[_suppressed(all_boxes, all_scores, all_levels, rpn.nms_thresh, size)[: rpn.post_nms_topk[False]]]
 
 
 def _anchors(cells: Tensor, height: int, width: int, stride: int, offset: float) -> Tensor:
@@ -149,16 +149,17 @@ def _detections(
     per_class = boxes.shape[1] > 4
     rows = region * probabilities.shape[1] + kind if per_class else region
     boxes, scores = _clipped(boxes.reshape(-1, 4)[rows], size), probabilities[region, kind]
-    kept = _suppressed(boxes, scores, kind, predictor.test_nms_thresh)[: predictor.test_topk_per_image]
+    kept = _suppressed(boxes, scores, kind, predictor.test_nms_thresh, size)[: predictor.test_topk_per_image]
     return boxes[kept], scores[kept], kind[kept]
 
 
-def _suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Tensor:
+def _suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, size: tuple[int, int]) -> Tensor:
     """Indices of the boxes that suppression within each group leaves, the highest score first.
 
-    The boxes of each group are moved to a place of their own, so that one suppression does for all.
+    The boxes of each group, which lie in an image of height and width `size`, are moved to a place of their own, so that
+    one suppression does for all. There may be no boxes.
     """
-    moved = boxes + (groups.to(boxes.dtype) * (boxes.max() + 1))[:, None]
+    moved = boxes + (groups.to(boxes.dtype) * (size[0] + size[1] + 1))[:, None]
     kept = nms(moved, scores, iou)
     return kept[scores[kept].sort(descending=True).indices]  # not every runtime gives them in order
 

@@ -100,9 +100,9 @@ def test_a_checkout_has_the_command_without_an_installation(tmp_path):
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("residet pre", ["pretrain"]),
+        ("residet pret", ["pretrain"]),
         ("residet train --eva", ["--eval-only"]),
-        ("residet export --to t", ["torchvision", "timm"]),
+        ("residet export --to ti", ["timm"]),
         ("residet train --config-file bccd/resnet18", ["bccd/resnet18_fpn"]),
     ],
 )
