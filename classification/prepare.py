@@ -7,7 +7,7 @@ from collections.abc import Collection
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
-from classification.data.datasets import class_names, digest, open_split
+from classification.data.datasets import class_names, open_split
 from classification.data.digest import digest_of_images
 from classification.data.loaders import resolve_normalisation
 from classification.keys import check_keys
@@ -73,7 +73,7 @@ def read_plan(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden
             _resolve_classes(cfg, plan.weights)
     if not eval_only:
         resolve_schedule(cfg, len(splits["train"]))
-        plan.train_data = digest(splits["train"])
+        plan.train_data = digest_of_images(splits["train"])
     summarise(plan, f"{c.ARCH}, {c.NORM}", c.CLASSES, 0 if eval_only else len(splits["train"]))
     return plan
 

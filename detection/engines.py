@@ -15,7 +15,7 @@ from detection.config import default_config
 from detection.data.mapper import DetectionMapper
 from detection.exporting.detectors import write_detector
 from detection.exporting.runtime import RuntimeDetector
-from detection.inference.modes import as_tested, check_testing
+from detection.inference.modes import as_tested
 from detection.inference.tiles import TiledDetector
 
 import numpy as np
@@ -58,7 +58,6 @@ def torch_engine(source: str | Path, weights: str | Path | None, options: Sequen
     """
     model = build_detector(source, weights, [*options])
     _check_detects(model.cfg, weights or source)
-    check_testing(model.cfg)
     classes = model.classes or tuple(str(i) for i in range(model.cfg.MODEL.ROI_HEADS.NUM_CLASSES))
     prepare = DetectionMapper(model.cfg, False).of_image
     return Engine(as_tested(model.cfg, model), prepare, model.cfg.INPUT.FORMAT, classes)

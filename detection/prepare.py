@@ -9,7 +9,7 @@ from backbones.registry import spec_of_builder
 from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
 from detection.auto_config import resolve_schedule_and_anchors
 from detection.contradictions import check_norms_on_device
-from detection.data.catalog import digest, resolve_datasets
+from detection.data.catalog import resolve_datasets
 from detection.data.digest import digest_of_data
 from detection.keys import check_keys
 from detection.network import in_words
@@ -72,7 +72,7 @@ def prepare(
         resolve_preprocessing(cfg, weights)
         _resolve_detector(cfg, weights, eval_only, overridden_keys)
     plan.lines += resolve_datasets(cfg)
-    plan.train_data = digest(cfg.DATASETS.TRAIN)
+    plan.train_data = digest_of_data(cfg.DATASETS.TRAIN)
     plan.data = lambda: {
         f"DATASETS.{role}": (", ".join(cfg.DATASETS[role]), digest_of_data(cfg.DATASETS[role]))
         for role in ("TRAIN", "TEST")

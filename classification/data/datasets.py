@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -46,12 +45,6 @@ def open_split(cfg: CfgNode, split: str) -> LabelledImages | Shards:
         # `prepare` asks for the classes first, fills them into the config, and asks again.
         _opened.setdefault((*key[:4], tuple(images.classes), key[5]), images)
     return _opened[key]
-
-
-def digest(images: LabelledImages | Shards) -> str:
-    """A digest of a split's labels, or of the names of its shards, by which a resumed run knows its data again."""
-    known = images.labels() if isinstance(images, LabelledImages) else [url.rpartition("/")[2] for url in images.urls]
-    return hashlib.sha256(repr(list(known)).encode()).hexdigest()
 
 
 def class_list(cfg: CfgNode) -> tuple[str, ...]:

@@ -5,10 +5,8 @@ After `resolve_datasets`, "registered data" means a name in DatasetCatalog and M
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -23,15 +21,6 @@ from tabulate import tabulate
 
 # If the training data and a test set have more images together, only paths are compared, not the files' content.
 _COMPARED = 20_000
-
-
-def digest(names: Sequence[str]) -> str:
-    """A digest of the sizes, boxes and classes in registered data, by which a resumed run knows its data again."""
-    content = hashlib.sha256()
-    for record in (r for name in names for r in DatasetCatalog.get(name)):
-        boxes = [(*map(float, a["bbox"]), a["category_id"]) for a in record["annotations"]]
-        content.update(repr((record["width"], record["height"], boxes)).encode())
-    return content.hexdigest() if names else ""
 
 
 def resolve_datasets(cfg: CfgNode) -> list[str]:

@@ -156,8 +156,8 @@ def _detections(
 def _suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, size: tuple[int, int]) -> Tensor:
     """Indices of the boxes that suppression within each group leaves, the highest score first.
 
-    The boxes of each group, which lie in an image of height and width `size`, are moved to a place of their own, so that
-    one suppression does for all. There may be no boxes.
+    The boxes of each group, which lie in an image of height and width `size`, are moved to a place of their own, so
+    that one suppression does for all. There may be no boxes.
     """
     moved = boxes + (groups.to(boxes.dtype) * (size[0] + size[1] + 1))[:, None]
     kept = nms(moved, scores, iou)
