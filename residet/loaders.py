@@ -83,14 +83,17 @@ class Loader(DataLoader):
             # torch's handler raises wherever the main thread is when a worker dies, in the midst of an update of the
             # weights too. Without the handler, the wait for the worker's next batch raises.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return _watched(batches)
+        return _watched(batches) if self.num_workers else batches
 
 
 def _watched(batches: Iterator) -> Iterator:
     try:
         yield from batches
-    except RuntimeError as e:
-        if "DataLoader worker" not in str(e):
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as e:
+        # torch says that a worker is gone; or its socket is gone, from which the tensors of its last batches come. An
+        # error that a worker itself has met arrives with a message of its own.
+        met_in_worker = "in DataLoader worker process" in str(e)
+        if met_in_worker or (isinstance(e, RuntimeError) and "DataLoader worker" not in str(e)):
             raise
         raise WorkerDied(
             "DATALOADER.NUM_WORKERS: a process that loads images was killed, most often since the machine's memory ran "

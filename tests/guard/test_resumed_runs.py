@@ -148,7 +148,7 @@ def test_a_worker_that_is_killed_is_a_message_and_the_run_is_saved(shapes, tmp_p
     done = pretrain(*command)
     assert_clear_error(done, "DATALOADER.NUM_WORKERS", "was killed", "fewer workers", "the run is saved, go on with: ")
     saved = int((tmp_path / "run" / "last_checkpoint").read_text()[6:13])
-    assert 3 <= saved <= 4
+    assert 2 <= saved <= 4  # with the worker go the batches that it had not handed over yet
     monkeypatch.setattr(TrainingImages, "__getitem__", whole)
     done = pretrain("--resume", *command)
     assert done.returncode == 0 and f"resumed at iteration {saved + 1} of 8" in done.stdout, done.stderr
