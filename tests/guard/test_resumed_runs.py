@@ -202,8 +202,8 @@ def test_a_second_signal_ends_a_run_that_hangs():
     with subprocess.Popen([sys.executable, "-c", HANGS], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGHUP)
-        assert process.stdout.readline() == "asked SIGHUP\n"
         process.send_signal(signal.SIGTERM)  # torchrun sends its own after a scheduler's
+        assert process.stdout.readline().startswith("asked SIG")
         time.sleep(3.5)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
