@@ -89,6 +89,8 @@ class Predictor:
     ):
         if batch_size < 1:
             raise InputError(f"batch_size: {batch_size} images are no batch; give 1 or more")
+        if tiles < 0:
+            raise InputError(f"tiles: {tiles} pixels are no side of a tile; give 0 for no tiles, or a side")
         self.batch_size = batch_size
         self._lock = threading.Lock()
         keys = [*_options(device, score_threshold, tiles, augmentation), *options]
