@@ -26,12 +26,6 @@ def check_combinations(cfg: CfgNode, *, eval_only: bool) -> None:
         raise InputError(message)
 
 
-def check_testing(cfg: CfgNode) -> None:
-    """Raises InputError with the first contradiction between keys that say how a trained detector is tested."""
-    for message in _of_testing(cfg):
-        raise InputError(message)
-
-
 def _of_testing(cfg: CfgNode) -> Iterator[str]:
     test, model = cfg.TEST, cfg.MODEL
     ways = {"TEST.AUG.ENABLED": test.AUG.ENABLED, "TEST.TILES.SIZE": test.TILES.SIZE}
