@@ -13,6 +13,7 @@ from detection.data.loader import check_loader
 from detection.data.mapper import build_pipeline
 from detection.evaluation.coco import APIS
 from detection.heads.locnet import MODES
+from detection.heads.multipath import SAMPLINGS
 from detection.inference.modes import check_metric, check_testing
 from detection.keys import check_keys
 from detection.network import in_words
@@ -104,6 +105,11 @@ def check_options(cfg: CfgNode, *, eval_only: bool) -> None:
         raise InputError(f"TEST.COCO_API: {cfg.TEST.COCO_API!r} is none of {', '.join(APIS)}")
     if cfg.MODEL.ROI_LOC_HEAD.MODE not in ("", *MODES):
         raise InputError(f"MODEL.ROI_LOC_HEAD.MODE: {cfg.MODEL.ROI_LOC_HEAD.MODE!r} is none of {', '.join(MODES)}")
+    if cfg.MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING not in SAMPLINGS:
+        raise InputError(
+            f"MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING: {cfg.MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING!r} is none of "
+            f"{', '.join(SAMPLINGS)}"
+        )
     if eval_only and not cfg.MODEL.WEIGHTS:
         raise InputError("--eval-only: give --weights FILE")
     if not eval_only and not cfg.DATASETS.TRAIN:

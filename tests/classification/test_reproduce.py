@@ -42,7 +42,7 @@ def test_lists_name_tables_and_networks():
 
 
 def test_tables_that_test_alike_networks_share_their_training():
-    ten, dense = entries(["resnet_10crop:resnet50", "resnet_dense:resnet50"])
+    ten, dense = entries(["resnet_10crop:resnet50_caffe", "resnet_dense:resnet50_caffe"])
     assert ten.folder(Path("o")) == dense.folder(Path("o")) and ten.results(Path("o")) != dense.results(Path("o"))
 
 

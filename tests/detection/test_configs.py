@@ -5,12 +5,14 @@ from backbones.vgg import VGGSpec
 from detection.data.loader import check_loader
 from detection.inference.modes import check_testing
 from detection.phases import check_phases, phase_config
+from detection.trainer import DetectionTrainer
 
 import pytest
 import torch
 from detection_configs import FOLDER, LEAVES, load_config
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from torch import nn
 
 NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
 
@@ -87,7 +89,9 @@ RECIPES = {
     "paper/resnet/faster_rcnn_vgg16_voc07.yaml": (
         ("voc_2007_trainval", "voc_2012_trainval"),
         "voc_2007_test",
-        [(RPN, 1, 0.001, (60000,), 80000), (FAST, 2, 0.001, (60000,), 80000)] * 2,
+        # py-faster-rcnn, train_faster_rcnn_alt_opt.py: max_iters = [80000, 40000, 80000, 40000], with the solvers
+        # rpn_solver60k80k.pt (stepsize 60000) and fast_rcnn_solver30k40k.pt (stepsize 30000).
+        [(RPN, 1, 0.001, (60000,), 80000), (FAST, 2, 0.001, (30000,), 40000)] * 2,
     ),
     "paper/wrn/multipathnet_wrn34_2_coco.yaml": (
         COCO14,
@@ -128,30 +132,46 @@ PY_FASTER_RCNN = {
     "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.3,
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIPool",
-    "SOLVER.WEIGHT_DECAY": 0.0005,
+    "SOLVER.BIAS_LR_FACTOR": 2.0,  # lr_mult: 2 of every bias
+    "SOLVER.MOMENTUM": 0.9,
     "SOLVER.WARMUP_ITERS": 0,
 }
 VOC_ANCHORS, COCO_ANCHORS = [[128, 256, 512]], [[64, 128, 256, 512]]
 
 
 @pytest.mark.parametrize(
-    ("name", "anchors", "images", "difficult"),
+    ("name", "anchors", "images", "difficult", "decay"),
     [
-        ("resnet/faster_rcnn_resnet101_coco", COCO_ANCHORS, 82081, True),
-        ("resnet/faster_rcnn_vgg16_voc07", VOC_ANCHORS, 16551, False),
-        ("resnet/faster_rcnn_resnet101_voc12", VOC_ANCHORS, 21503, False),
-        ("resnext/faster_rcnn_resnext50_32x4d_coco", COCO_ANCHORS, 117266, True),
+        ("resnet/faster_rcnn_resnet101_coco", COCO_ANCHORS, 82081, True, 0.0005),
+        ("resnet/faster_rcnn_vgg16_voc07", VOC_ANCHORS, 16551, False, 0.0005),
+        ("resnet/faster_rcnn_resnet101_voc12", VOC_ANCHORS, 21503, False, 0.0005),
+        # ResNeXt, appendix B: "a weight decay of 0.0001 and a momentum of 0.9"
+        ("resnext/faster_rcnn_resnext50_32x4d_coco", COCO_ANCHORS, 117266, True, 0.0001),
     ],
 )
-def test_what_papers_leave_open_is_py_faster_rcnns(name, anchors, images, difficult):
+def test_what_papers_leave_open_is_py_faster_rcnns(name, anchors, images, difficult, decay):
     cfg = load_config(f"paper/{name}.yaml")
     for key, value in PY_FASTER_RCNN.items():
         found = cfg
         for part in key.split("."):
             found = found[part]
         assert found == value, key
-    assert anchors == cfg.MODEL.ANCHOR_GENERATOR.SIZES
+    assert decay == cfg.SOLVER.WEIGHT_DECAY and anchors == cfg.MODEL.ANCHOR_GENERATOR.SIZES
     assert images == cfg.DATASETS.SCHEDULE_IMAGES and difficult == cfg.DATASETS.TRAIN_ON_DIFFICULT
+
+
+def test_biases_learn_at_twice_the_rate():
+    cfg = load_config("paper/resnext/faster_rcnn_resnet50_coco.yaml")
+    layer = nn.Sequential(nn.Conv2d(3, 4, 1))
+    groups = DetectionTrainer.build_optimizer(cfg, layer).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert rates[id(layer[0].bias)] == 2 * rates[id(layer[0].weight)] == 2 * cfg.SOLVER.BASE_LR
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "paper" / "resnet").glob("faster_rcnn_resnet*.yaml")))
+def test_resnets_own_figures_are_of_its_own_networks(path):
+    """Table 1 gives ResNet-101 7.6e9 FLOPs, as the variant with the stride in the first 1x1 has."""
+    assert spec_of_builder(load_config(path).MODEL.BACKBONE.NAME).stride_in_first
 
 
 def test_multipathnets_settings_are_its_codes():
@@ -159,6 +179,10 @@ def test_multipathnets_settings_are_its_codes():
     heads, box = cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
     assert (box.POOLER_TYPE, box.POOLER_RESOLUTION, box.CONV_DIM, box.FC_DIM) == ("ROIPool", 7, 512, 4096)
     assert (heads.BATCH_SIZE_PER_IMAGE, heads.IOU_THRESHOLDS, heads.IOU_LABELS) == (64, [0.1, 0.5], [-1, 0, 1])
+    # Tester_FRCNN.lua: thresh = ones * -1.5, on probabilities: every candidate is kept.
+    assert heads.SCORE_THRESH_TEST == -1.5 and heads.POSITIVE_FRACTION == 0.25
+    assert (box.INTEGRAL_SAMPLING, box.INTEGRAL_IOUS) == ("each", (0.5, 0.55, 0.6, 0.65, 0.7, 0.75))
+    assert cfg.SOLVER.BIAS_LR_FACTOR == 1.0 and cfg.SOLVER.WEIGHT_DECAY == 0.0  # train_multipathnet_coco.sh
     assert cfg.MODEL.LOAD_PROPOSALS and cfg.DATASETS.TEST == ("coco_2017_test-dev",)
     assert len(cfg.DATASETS.PROPOSAL_FILES_TRAIN) == len(cfg.DATASETS.TRAIN) == 2
 

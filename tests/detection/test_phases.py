@@ -159,3 +159,15 @@ def test_stages_that_cannot_be_run_are_named(stages, message):
     cfg.PHASES = stages
     with pytest.raises(InputError, match=message):
         check_phases(cfg)
+
+
+def test_a_phase_may_take_a_part_of_the_schedule():
+    cfg = load_config("paper/resnet/faster_rcnn_vgg16_voc07.yaml")
+    fast = cfg.PHASES[1]
+    assert phase_config(cfg, fast).SOLVER.MAX_ITER == 40000 and phase_config(cfg, fast).SOLVER.STEPS == (30000,)
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS = 800, (600,)  # as for data of another size
+    assert phase_config(cfg, fast).SOLVER.MAX_ITER == 400 and phase_config(cfg, fast).SOLVER.STEPS == (300,)
+    assert phase_config(cfg, fast, ["SOLVER.MAX_ITER"]).SOLVER.MAX_ITER == 800  # the user's stays
+    cfg.PHASES[1]["schedule"] = 0
+    with pytest.raises(InputError, match="fast_rcnn: schedule 0 is no number above 0"):
+        check_phases(cfg)
