@@ -52,6 +52,7 @@ def resolve_ensemble(cfg: CfgNode, paths: Sequence[str], options: Sequence[str])
     merge_options(own, list(options), "command line")
     cfg.MODEL, cfg.INPUT = own.MODEL, own.INPUT
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = paths[0], device
+    cfg.PHASES = []
     cfg.INPUT.MIN_SIZE_TEST = 0  # detectron2's way to leave an image as it is
 
 

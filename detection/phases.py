@@ -22,6 +22,7 @@ from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
 from backbones.whole_files import write_json
+from detection.build import model_config
 from detection.data.catalog import slug
 from detection.data.loader import check_loader
 from detection.inference.modes import check_metric, check_testing, resolve_plain_testing
@@ -203,4 +204,5 @@ def _join(cfg: CfgNode) -> None:
         return
     content = {k: v for k, v in detector.items() if k not in ("trainer", "iteration")}
     heads = {k: v for k, v in rpn["model"].items() if k.startswith("proposal_generator.")}
-    save_checkpoint(content | {"model": {**detector["model"], **heads}}, Path(cfg.OUTPUT_DIR, "model_final.pth"))
+    joined = {"model": {**detector["model"], **heads}, "config": model_config(cfg)}  # whose proposals are its own RPN's
+    save_checkpoint(content | joined, Path(cfg.OUTPUT_DIR, "model_final.pth"))

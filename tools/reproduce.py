@@ -5,6 +5,7 @@ If the tool was stopped, the same command goes on: finished trainings are not re
 tools/reproduce.py --list
 tools/reproduce.py resnext_imagenet --data IMAGENET --processes 8
 tools/reproduce.py cifar10 --data CIFAR10 --minutes 25 --set SOLVER.AMP.ENABLED True SOLVER.AMP.DTYPE bfloat16
+tools/reproduce.py wrn_cifar10:cifar_wrn16_8 --data CIFAR10 --seeds 0 1 2 3 4
 tools/reproduce.py wrn_cifar100:cifar_wrn28_10 --data CIFAR100 --dataset cifar100 --download
 """
 
@@ -36,7 +37,7 @@ def work(args):
         list_tables()
         return
     output = Path(args.output)
-    todo = entries(args.table)
+    todo = entries(args.table, args.seeds or [None])
     options = ["--dataset", args.dataset] if args.dataset else []
     options += ["--download"] if args.download else []
     pretrain = command_of(Path(__file__).with_name("pretrain.py"), args.processes)
@@ -60,6 +61,13 @@ def parse(argv=None):
     data.add_argument("--data", default="", metavar="DIR", help="folder of the data set that the table is about")
     data.add_argument("--dataset", default="", help="what DIR holds, as in tools/pretrain.py")
     data.add_argument("--download", action="store_true", help="download the data into DIR if DIR lacks them")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="train each network with each of these values of SEED, and print the statistic that the paper gives",
+    )
     add_sweep(parser, "output/reproduce")
     return parser.parse_args(argv)
 

@@ -35,9 +35,9 @@ class Member:
 class DetectorEnsemble(nn.Module):
     """Detects with several detectors of the same classes, which may differ in network, scale and pixel order.
 
-    "The union set of region proposals" of all members is "processed by the ensemble of per-region classifiers": a
-    region's boxes and probabilities are the means over the members. Suppression, box refinement and voting are those of
-    the first member's heads.
+    "The union set of proposals are processed by an ensemble of per-region classifiers": a region's boxes and
+    probabilities are the means over the members. Suppression, box refinement and voting are those of the first member's
+    heads.
 
     Args:
         members: the detectors, with their preprocessing and shares.

@@ -55,6 +55,8 @@ BOUNDARIES = {
         64_000,
         {0: 0.01, 399: 0.01, 400: 0.1, 32_000: 0.01, 48_000: 0.001},
     ),
+    # The same epochs with half the batch
+    "cifar_preact_resnet_batch64.yaml": (CIFAR, 128_000, {0: 0.01, 399: 0.01, 400: 0.1, 64_000: 0.01, 96_000: 0.001}),
     # Wide ResNet: 390 batches of 128 an epoch
     "cifar_wrn.yaml": (
         CIFAR,
@@ -286,7 +288,7 @@ def test_every_classification_figure_of_the_papers_is_there():
         for template, error in resnext[f"imagenet_{depth}"].items():
             name = f"resnet{depth}" if template == "1x64d" else f"resnext{depth}_{template}"
             check("imagenet", name, error)
-    for table in ("imagenet_2x", "imagenet_320"):
+    for table in ("imagenet_1x", "imagenet_2x", "imagenet_320", "imagenet_dense"):
         for arch, errors in resnext[table].items():
             check("imagenet", arch.replace("resnet200", "preact_resnet200"), *errors)
     for arch, (_, without) in resnext["without_residual"].items():
@@ -298,7 +300,26 @@ def test_every_classification_figure_of_the_papers_is_there():
         check("cifar100", f"cifar_{arch}", c100)
     check("cifar10", "cifar_wrn40_10_d0.3", wrn["best"]["cifar10_wrn40_10_dropout"])
     check("cifar100", "cifar_wrn40_10_d0.3", wrn["best"]["cifar100_wrn40_10_dropout"])
+    for arch, error in wrn["resnet_cifar100"].items():
+        check("cifar100", f"cifar_{arch}", error)
+    check("cifar10", "cifar_preact_resnet1001", wrn["preact_resnet1001_batch64"])
+    check("svhn", "cifar_wrn16_8", wrn["svhn_wrn16_8"])
     check("svhn", "cifar_wrn16_8_d0.4", wrn["best"]["svhn_wrn16_8_dropout"])
+
+
+def test_repeats_are_the_papers():
+    """Wide ResNet, Tables 2, 3, 5 and 6: "median over 5 runs", Table 9: "single run results"; ResNeXt, Table 7: "average of
+    10 runs"; ResNet, Table 6: "For ResNet-110, we run it 5 times and show 'best (mean±std)'".
+    """
+    of = {name: table.statistic_of(next(iter(table.error))) for name, table in tables().items()}
+    medians = {"wrn_blocks", "wrn_deepening", "wrn_cifar10", "wrn_cifar100"}
+    means = {"resnext_cifar10", "resnext_cifar100", "resnext_sweep_cifar10"}
+    assert {name for name, words in of.items() if words == "median of 5"} == medians
+    assert {name for name, words in of.items() if words == "mean of 10"} == means
+    assert tables()["wrn_cifar10"].statistic_of("cifar_wrn40_10_d0.3") == "single run"
+    resnet = tables()["resnet_cifar10"]
+    assert resnet.statistic_of("cifar_resnet110") == "best of 5" and resnet.statistic_of("cifar_resnet20") == "single run"
+    assert resnet.spread == {"cifar_resnet110": [6.61, 0.16]}
 
 
 def test_ours_is_set_beside_the_papers_in_the_same_test():

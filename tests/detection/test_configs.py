@@ -17,6 +17,9 @@ from torch import nn
 NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
 
 
+RESNET101_COCO = ("refined", "context", "multiscale_val", "trainval", "multiscale")
+
+
 def test_each_network_has_its_three_families():
     expected = {f"faster_rcnn_{n}{k}{s}" for n in NETWORKS for k in ("", "_fpn") for s in ("", "_3x")}
     expected |= {"faster_rcnn_vgg16", "faster_rcnn_vgg16_3x", "faster_rcnn_resnet18", "faster_rcnn_resnet18_fpn"}
@@ -25,12 +28,13 @@ def test_each_network_has_its_three_families():
     expected |= {f"voc/faster_rcnn_vgg16_voc{y}" for y in ("07", "12")}
     expected |= {f"paper/resnet/faster_rcnn_{n}_voc{y}" for n in (*NETWORKS, "vgg16") for y in ("07", "12")}
     expected |= {f"paper/resnet/faster_rcnn_{n}_coco" for n in ("vgg16", "resnet101")}
-    expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in ("refined", "context", "multiscale")}
+    expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in RESNET101_COCO}
+    expected |= {f"paper/resnet/faster_rcnn_resnet101_voc{y}_plus" for y in ("07", "12")}
     expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in (*NETWORKS, "vgg16")}
     expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
     expected |= {f"bccd/ablation/{k}_resnet18" for k in ("baseline", "context", "locnet", "multipath")}
     expected |= {"bccd/ablation/multipath_one_iou_resnet18", "paper/wrn/multipathnet_wrn34_2_coco"}
-    expected |= {"paper/wrn/multipathnet_wrn34_2_attractionet"}
+    expected |= {f"paper/wrn/multipathnet_wrn34_2_attractionet{k}" for k in ("", "_minival")}
     expected |= {"demo/faster_rcnn_resnet18_fpn"}
     assert {name.removesuffix(".yaml") for name in LEAVES} == expected
 
@@ -185,6 +189,33 @@ def test_multipathnets_settings_are_its_codes():
     assert cfg.SOLVER.BIAS_LR_FACTOR == 1.0 and cfg.SOLVER.WEIGHT_DECAY == 0.0  # train_multipathnet_coco.sh
     assert cfg.MODEL.LOAD_PROPOSALS and cfg.DATASETS.TEST == ("coco_2017_test-dev",)
     assert len(cfg.DATASETS.PROPOSAL_FILES_TRAIN) == len(cfg.DATASETS.TRAIN) == 2
+
+
+IMPROVED = ("faster_rcnn_resnet101_coco_trainval.yaml", "faster_rcnn_resnet101_voc07_plus.yaml")
+
+
+@pytest.mark.parametrize("name", [f"paper/resnet/{name}" for name in IMPROVED])
+def test_improvements_are_the_appendixs(name):
+    """ResNet, appendix B: "we pool a new feature from the regressed box"; "NMS is applied on the union set of predicted
+    boxes using an IoU threshold of 0.3, followed by box voting"; "This global feature is concatenated with the original
+    per-region feature". On VOC: "With the single model on the COCO dataset, we fine-tune this model on the PASCAL VOC
+    sets. The improvements of box refinement, context, and multi-scale testing are also adopted."
+    """
+    cfg = load_config(name)
+    assert cfg.TEST.BOX_REFINEMENTS == 1 and cfg.TEST.BOX_VOTING_IOU and cfg.MODEL.ROI_BOX_HEAD.GLOBAL_CONTEXT
+    assert cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST == 0.3
+    assert cfg.MODEL.WEIGHTS.endswith("coco_trainval/model_final.pth") == ("voc" in name)
+
+
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [("multiscale_val", "coco_2014_val"), ("multiscale", "coco_2017_test-dev"), ("trainval", "coco_2017_test-dev")],
+)
+def test_scales_are_the_appendixs(name, test):
+    """ResNet, appendix B: "an image pyramid, where the image's shorter sides are s in {200, 400, 600, 800, 1000}"."""
+    cfg = load_config(f"paper/resnet/faster_rcnn_resnet101_coco_{name}.yaml")
+    assert cfg.TEST.REGION_SCALES == ((200, 400, 600, 800, 1000) if "multi" in name else ())
+    assert cfg.DATASETS.TEST == (test,) and len(cfg.DATASETS.TRAIN) == (1 if "val" in test else 2)
 
 
 def test_the_four_steps_share_a_frozen_backbone():

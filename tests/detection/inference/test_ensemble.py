@@ -50,7 +50,7 @@ def test_one_detector_is_itself(opts):
 
 @torch.no_grad()
 def test_two_detectors_are_the_mean_over_the_union_of_their_proposals():
-    """ResNet, appendix B: "the union set of region proposals" and "the ensemble of per-region classifiers"."""
+    """ResNet, appendix B: "the union set of proposals are processed by an ensemble of per-region classifiers"."""
     a, b = make(0), make(1, kind="_fpn", size=48)  # another network, at half the size
     entry = example()
     seen = {}
