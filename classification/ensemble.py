@@ -1,4 +1,4 @@
-"""Evaluates several trained classifiers as one: the mean of their probabilities (ResNet, Table 5; ResNeXt, section 5.1)."""
+"""Evaluates several classifiers as one: the mean of their probabilities (ResNet, Table 5; ResNeXt, section 5.1)."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def run(
 
 
 def summary(done: Sequence[Entry], output: Path) -> str:
-    """A text table: the measured errors beside the paper's, in %. Of several seeds, the statistic that the paper gives."""
+    """A text table: the measured errors beside the paper's, in %. Of several seeds, the paper's statistic."""
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in done:
         groups.setdefault((entry.table.name, entry.arch), []).append(entry)
@@ -140,9 +140,9 @@ def summary(done: Sequence[Entry], output: Path) -> str:
 
 
 def _row(runs: Sequence[Entry], output: Path) -> list:
-    """[table, network, top-1 error, paper's, top-5 error, paper's] of the runs of one network, in %; None for no figure.
+    """[table, network, top-1 error, paper's, top-5 error, paper's] of one network's runs, in %; None for no figure.
 
-    With several seeds the row goes on with the paper's statistic, the number of measured runs, and the mean and standard
+    With seeds the row goes on with the paper's statistic, the number of measured runs, and the mean and standard
     deviation of their top-1 errors.
     """
     first = runs[0]

@@ -89,7 +89,12 @@ def evaluate_ensemble(
 def _member(cfg: CfgNode, path: str, share: float, options: Sequence[str]) -> Member:
     """The detector in a file, which is tested as `cfg` says."""
     ways = [x for key in _WAYS for x in (f"TEST.{key}", cfg.TEST[key])]
-    of_models = [x for pair in zip(options[::2], options[1::2], strict=True) if pair[0].startswith(("MODEL.", "INPUT.")) for x in pair]
+    of_models = [
+        x
+        for pair in zip(options[::2], options[1::2], strict=True)
+        if pair[0].startswith(("MODEL.", "INPUT."))
+        for x in pair
+    ]
     plainly = ["TEST.AUG.ENABLED", False, "TEST.TILES.SIZE", 0]
     model = build_detector(path, options=[*plainly, *ways, *of_models])
     if model.classes != tuple(cfg.DATASETS.CLASSES):
@@ -101,8 +106,8 @@ def _member(cfg: CfgNode, path: str, share: float, options: Sequence[str]) -> Me
     proposes = isinstance(model, GeneralizedRCNN) and not model.cfg.MODEL.LOAD_PROPOSALS
     if not proposes or not isinstance(heads, RegionHeads) or heads.localiser:
         raise InputError(
-            f"{path}: does not fit into an ensemble, which takes a Faster R-CNN with an RPN of its own, one of residet's "
-            "RoI heads and no localiser"
+            f"{path}: does not fit into an ensemble, which takes a Faster R-CNN with an RPN of its own, one of "
+            "residet's RoI heads and no localiser"
         )
     tested = as_tested(model.cfg, model)
     size = model.cfg.INPUT

@@ -222,7 +222,7 @@ class MultiPathROIHeads(RegionHeads):
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
-        """As detectron2's method; with `matchers`, for the classifier that is drawn, whose index is `gt_classifiers`."""
+        """As detectron2's method; with `matchers`, for a classifier that is drawn: its index is `gt_classifiers`."""
         if not self.matchers:
             return super().label_and_sample_proposals(proposals, targets)
         drawn = int(torch.randint(len(self.matchers), ()))

@@ -173,9 +173,9 @@ def test_forms_map_there_and_back():
 
 @pytest.mark.parametrize("form", ["a", "b"])
 def test_a_form_trains_to_the_same_network(form):
-    """ResNeXt, section 4: "the three reformulations are strictly equivalent, given appropriate treatments of BN and ReLU.
+    """ResNeXt, section 4: "strictly equivalent, given appropriate treatments of BN and ReLU. We have trained all three
 
-    We have trained all three forms and obtained the same results."
+    forms and obtained the same results."
     """
     spec = get_spec("cifar_resnext29_8x64d")
     small = {"depths": (1, 1), "widths": (32, 64), "inner_widths": (16, 32), "stem_width": 8}

@@ -126,8 +126,8 @@ def test_optimizer_of_the_papers(name, batch, momentum, nesterov, decay):
 @pytest.mark.parametrize(
     ("name", "interpolation", "precise"),
     [
-        # ResNet, appendix A: "we compute the BN statistics (means and variances) for each layer on the ImageNet training
-        # set. Then the BN layers are fixed during fine-tuning for object detection." ResNeXt, section 6.3, follows it.
+        # ResNet, appendix A: "we compute the BN statistics (means and variances) for each layer on the ImageNet
+        # training set. Then the BN layers are fixed during fine-tuning for object detection." ResNeXt (6.3) follows.
         ("imagenet_resnet.yaml", "bilinear", True),
         ("imagenet_vgg.yaml", "bilinear", False),  # no BN
         # fb.resnet.torch's and ResNeXt's datasets/transforms.lua: interpolation 'bicubic'
@@ -308,8 +308,9 @@ def test_every_classification_figure_of_the_papers_is_there():
 
 
 def test_repeats_are_the_papers():
-    """Wide ResNet, Tables 2, 3, 5 and 6: "median over 5 runs", Table 9: "single run results"; ResNeXt, Table 7: "average of
-    10 runs"; ResNet, Table 6: "For ResNet-110, we run it 5 times and show 'best (mean±std)'".
+    """Wide ResNet, Tables 2, 3, 5 and 6: "median over 5 runs", Table 9: "single run results".
+
+    ResNeXt, Table 7: "average of 10 runs". ResNet, Table 6: "we run it 5 times and show 'best (mean±std)'".
     """
     of = {name: table.statistic_of(next(iter(table.error))) for name, table in tables().items()}
     medians = {"wrn_blocks", "wrn_deepening", "wrn_cifar10", "wrn_cifar100"}
@@ -318,7 +319,9 @@ def test_repeats_are_the_papers():
     assert {name for name, words in of.items() if words == "mean of 10"} == means
     assert tables()["wrn_cifar10"].statistic_of("cifar_wrn40_10_d0.3") == "single run"
     resnet = tables()["resnet_cifar10"]
-    assert resnet.statistic_of("cifar_resnet110") == "best of 5" and resnet.statistic_of("cifar_resnet20") == "single run"
+    assert (
+        resnet.statistic_of("cifar_resnet110") == "best of 5" and resnet.statistic_of("cifar_resnet20") == "single run"
+    )
     assert resnet.spread == {"cifar_resnet110": [6.61, 0.16]}
 
 

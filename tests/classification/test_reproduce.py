@@ -42,7 +42,11 @@ def test_lists_name_tables_and_networks():
 
 
 def test_seeds_are_summed_up_as_the_paper_does(tmp_path):
-    names = ["resnet_cifar10:cifar_resnet110", "wrn_cifar10:cifar_wrn16_8", "resnext_sweep_cifar10:cifar_resnext29_2x64d"]
+    names = [
+        "resnet_cifar10:cifar_resnet110",
+        "wrn_cifar10:cifar_wrn16_8",
+        "resnext_sweep_cifar10:cifar_resnext29_2x64d",
+    ]
     todo = entries(names, [0, 1, 2])
     assert [(e.arch, e.seed) for e in todo[:4]] == [
         *((arch.split(":")[1], 0) for arch in names),

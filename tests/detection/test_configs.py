@@ -214,8 +214,8 @@ def test_improvements_are_the_appendixs(name):
 def test_scales_are_the_appendixs(name, test):
     """ResNet, appendix B: "an image pyramid, where the image's shorter sides are s in {200, 400, 600, 800, 1000}"."""
     cfg = load_config(f"paper/resnet/faster_rcnn_resnet101_coco_{name}.yaml")
-    assert cfg.TEST.REGION_SCALES == ((200, 400, 600, 800, 1000) if "multi" in name else ())
-    assert cfg.DATASETS.TEST == (test,) and len(cfg.DATASETS.TRAIN) == (1 if "val" in test else 2)
+    assert ((200, 400, 600, 800, 1000) if "multi" in name else ()) == cfg.TEST.REGION_SCALES
+    assert (test,) == cfg.DATASETS.TEST and len(cfg.DATASETS.TRAIN) == (1 if "val" in test else 2)
 
 
 def test_the_four_steps_share_a_frozen_backbone():
