@@ -18,6 +18,7 @@ ARROWS = {
     "residet": {"residet.cli", "backbones", "backbones.weights"},
     "classification": {"classification.data", "residet", "backbones", "backbones.weights"},
     "classification.data": {"residet", "backbones", "backbones.weights"},
+    "localisation": {"detection.data.layouts", "residet", "backbones", "backbones.weights"},
     "detection.data.layouts": {"detection.data.layouts.objects", "residet", "backbones"},
     "detection.data.layouts.objects": {"detection.data.layouts", "backbones"},
     "detection.data": {"detection.data.layouts", "residet", "backbones", "backbones.weights"},

@@ -30,6 +30,7 @@ def test_each_network_has_its_three_families():
     expected |= {f"paper/resnet/faster_rcnn_{n}_coco" for n in ("vgg16", "resnet101")}
     expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in RESNET101_COCO}
     expected |= {f"paper/resnet/faster_rcnn_resnet101_voc{y}_plus" for y in ("07", "12")}
+    expected |= {"paper/resnet/faster_rcnn_resnet101_imagenet_det"}
     expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in (*NETWORKS, "vgg16")}
     expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
     expected |= {f"bccd/ablation/{k}_resnet18" for k in ("baseline", "context", "locnet", "multipath")}
@@ -88,6 +89,13 @@ RECIPES = {
     "paper/resnet/faster_rcnn_resnet101_coco.yaml": (
         ("coco_2014_train",),
         "coco_2014_val",
+        [(RPN, 8, 0.001, (240000,), 320000), (FAST, 16, 0.001, (240000,), 320000)] * 2,
+    ),
+    # ResNet, appendix B: "We fine-tune the detection models using the DET training set and the val1 set. The val2 set
+    # is used for validation"; the rest is as on COCO.
+    "paper/resnet/faster_rcnn_resnet101_imagenet_det.yaml": (
+        ("imagenet_det_train", "imagenet_det_val1"),
+        "imagenet_det_val2",
         [(RPN, 8, 0.001, (240000,), 320000), (FAST, 16, 0.001, (240000,), 320000)] * 2,
     ),
     "paper/resnet/faster_rcnn_vgg16_voc07.yaml": (
