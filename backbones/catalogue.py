@@ -75,14 +75,17 @@ def _cifar(name: str, depth: int, *published: PublishedValue, kernels=BASIC, **f
     )
 
 
-def _cifar_resnext(cardinality: int, d: int, *published: PublishedValue) -> ArchSpec:
-    """Three stages of three bottlenecks, whose `cardinality` paths have d channels in res2 (ResNeXt, section 6.2)."""
+def _cifar_resnext(cardinality: int, d: int, *published: PublishedValue, small: bool = False) -> ArchSpec:
+    """Three stages of three bottlenecks, whose `cardinality` paths have d channels in res2 (ResNeXt, section 6.2).
+
+    `small` has a quarter of the paper's outputs, for trials on two CPU cores.
+    """
     inner = tuple(cardinality * d * m for m in (1, 2, 4))
     return ArchSpec(
-        f"cifar_resnext29_{cardinality}x{d}d",
+        f"cifar_resnext29{'s' if small else ''}_{cardinality}x{d}d",
         BOTTLENECK,
         (3, 3, 3),
-        (256, 512, 1024),
+        (64, 128, 256) if small else (256, 512, 1024),
         inner,
         cardinality,
         stem="cifar",
@@ -225,6 +228,7 @@ _CIFAR = (
     _cifar_resnext(8, 64, _weights("34.4", X7)),
     _cifar_resnext(16, 64, _weights("68.1", X7)),
     *(_cifar_resnext(c, d) for c, d in ((1, 64), (2, 64), (4, 64), (1, 128), (1, 192), (1, 256))),  # Fig. 7
+    *(_cifar_resnext(c, d, small=True) for c, d in ((1, 16), (4, 6))),  # of equal complexity
 )
 
 _VGG = (

@@ -19,7 +19,7 @@ from localisation.prepare import open_split, predict_classes, prepare
 from localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps
 from localisation.rpn import PerClassRPN
 from residet.loaders import Loader, PositionSampler, loader_options
-from residet.output import write_config
+from residet.output import files_of_run, is_restart, write_config
 from residet.plan import RunPlan
 from residet.progress import progress
 from residet.trainer import Trainer
@@ -71,7 +71,7 @@ class LocalisationTrainer(Trainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
-        tested = model if cfg.LOCALISATION.STAGE == "rpn" else Localiser(trained_rpn(cfg), model)
+        tested = model if cfg.LOCALISATION.STAGE == "rpn" else Localiser(trained(cfg, "rpn"), model)
         return super().test(cfg, tested)
 
     @classmethod
@@ -96,18 +96,18 @@ def _beside(cfg: CfgNode, name: str) -> Path:
     return Path(cfg.OUTPUT_DIR).parent / name
 
 
-def trained_rpn(cfg: CfgNode) -> PerClassRPN:
-    """The RPN that the run beside this one has trained, ready to propose.
+def trained(cfg: CfgNode, stage: str) -> nn.Module:
+    """The model that a stage beside this one, or this one, has trained, in evaluation mode.
 
     Raises:
         InputError: there is none, or it is of another network or of other classes.
     """
-    path = _beside(cfg, "rpn") / "model_final.pth"
-    rpn = PerClassRPN(get_spec(cfg.LOCALISATION.ARCH).build(None), cfg)
+    path = _beside(cfg, stage) / "model_final.pth"
+    model = _MODELS[stage](get_spec(cfg.LOCALISATION.ARCH).build(None), cfg)
     if not path.is_file():
-        raise InputError(f"{path}: missing; the stage rcnn needs the stage rpn before it")
-    load_state(rpn, weights_in(read_checkpoint(path), path).state, str(path))
-    return rpn.to(cfg.MODEL.DEVICE).eval()
+        raise InputError(f"{path}: missing; train the stage {stage} first")
+    load_state(model, weights_in(read_checkpoint(path), path).state, str(path))
+    return model.to(cfg.MODEL.DEVICE).eval()
 
 
 @torch.no_grad()
@@ -116,7 +116,7 @@ def propose(cfg: CfgNode) -> None:
     file = _beside(cfg, _PROPOSALS)
     if file.is_file():
         return
-    rpn, data = trained_rpn(cfg), WholeImages(open_split(cfg, "train"), {})
+    rpn, data = trained(cfg, "rpn"), WholeImages(open_split(cfg, "train"), {})
     loader = Loader(data, 1, sampler=InferenceSampler(len(data)), collate_fn=list, **loader_options(cfg))
     own = {
         entry["image_id"]: rpn.propose(entry["image"], entry["classes"])["boxes"][0].cpu()
@@ -128,21 +128,62 @@ def propose(cfg: CfgNode) -> None:
     comm.synchronize()
 
 
-def train_stages(cfg: CfgNode, stages: Sequence[str]) -> dict[str, dict] | None:
-    """Trains and tests the stages in OUTPUT_DIR/STAGE. A stage that is done is passed over, a stopped one goes on.
+def stage_config(cfg: CfgNode, stage: str) -> CfgNode:
+    """The config of one stage, which runs in OUTPUT_DIR/STAGE."""
+    own = cfg.clone()
+    own.LOCALISATION.STAGE, own.OUTPUT_DIR = stage, str(Path(cfg.OUTPUT_DIR, stage))
+    return own
+
+
+def _predict(cfg: CfgNode) -> None:
+    """Writes the predicted classes of the validation images, where the file is missing."""
+    file = _beside(cfg, _PREDICTED)
+    if comm.is_main_process() and not file.is_file():
+        write_json(predict_classes(cfg, cfg.MODEL.WEIGHTS), file)
+    comm.synchronize()
+
+
+def evaluate_stages(cfg: CfgNode, stages: Sequence[str]) -> dict[str, dict]:
+    """Tests stages that are trained, such as at other TEST_SCALES; as `train_stages` otherwise."""
+    results = {}
+    for stage in stages:
+        own = stage_config(cfg, stage)
+        prepare(own, resume=False)
+        _predict(own)
+        model = trained(own, stage)
+        results[stage] = LocalisationTrainer.test(own, model).get("loc", {})
+    return _finish(cfg, results)
+
+
+def _finish(cfg: CfgNode, results: dict[str, dict]) -> dict[str, dict]:
+    if comm.is_main_process():
+        log.info("%s", table(results))
+        write_json(results, Path(cfg.OUTPUT_DIR, "results.json"))
+    return results
+
+
+def train_stages(cfg: CfgNode, stages: Sequence[str], *, resume: bool) -> dict[str, dict] | None:
+    """Trains and tests the stages in OUTPUT_DIR/STAGE.
 
     Args:
         cfg: the config of the run.
         stages: "rpn", "rcnn" or both, in this order.
+        resume: pass over a stage that is done, and go on with a stage that was stopped.
 
     Returns:
         {stage: errors in %}; None where SIGTERM stopped the run. They are in OUTPUT_DIR/results.json, too.
+
+    Raises:
+        InputError: a stage of another run lies in OUTPUT_DIR, and this run does not resume it.
     """
+    begun = [stage for stage in stages if files_of_run(Path(cfg.OUTPUT_DIR, stage))]
+    if begun and not (resume or is_restart()):
+        raise InputError(
+            f"OUTPUT_DIR: {cfg.OUTPUT_DIR} holds the stage {begun[0]} of another run; give --resume or another folder"
+        )
     results = {}
     for stage in stages:
-        own = cfg.clone()
-        own.defrost()
-        own.LOCALISATION.STAGE, own.OUTPUT_DIR = stage, str(Path(cfg.OUTPUT_DIR, stage))
+        own = stage_config(cfg, stage)
         folder, done = Path(own.OUTPUT_DIR), Path(own.OUTPUT_DIR, "results.json")
         if done.is_file():
             results[stage] = json.loads(done.read_text())
@@ -152,9 +193,7 @@ def train_stages(cfg: CfgNode, stages: Sequence[str]) -> dict[str, dict] | None:
             write_config(own)
         for line in plan.lines:
             log.info("%s", line)
-        if comm.is_main_process() and not _beside(own, _PREDICTED).is_file():
-            write_json(predict_classes(own, own.MODEL.WEIGHTS), _beside(own, _PREDICTED))
-        comm.synchronize()
+        _predict(own)
         if stage == "rcnn":
             propose(own)
         trainer = LocalisationTrainer(plan)
@@ -163,10 +202,7 @@ def train_stages(cfg: CfgNode, stages: Sequence[str]) -> dict[str, dict] | None:
         results[stage] = trainer.evaluation.results["loc"]
         if comm.is_main_process():
             write_json(results[stage], done)
-    if comm.is_main_process():
-        log.info("%s", table(results))
-        write_json(results, Path(cfg.OUTPUT_DIR, "results.json"))
-    return results
+    return _finish(cfg, results)
 
 
 def table(results: dict[str, dict]) -> str:

@@ -1,9 +1,7 @@
 """Trains ImageNet localisation as ResNet's appendix C: a per-class RPN, then an R-CNN on its boxes; prints the errors.
 
-If the tool was stopped, the same command goes on.
-
 tools/localise.py --data ILSVRC --weights resnet101_caffe.pth --num-gpus 8
-tools/localise.py --data ILSVRC --weights W.pth --stages rpn LOCALISATION.TEST_SCALES "(224,256,384,480,640)"
+tools/localise.py --data ILSVRC --weights W.pth --eval-only LOCALISATION.TEST_SCALES "(224,256,384,480,640)"
 """
 
 import sys
@@ -31,7 +29,7 @@ def parse(argv=None):
 def work(args):
     """Trains and tests the stages. Each process of a distributed run calls the function."""
     from localisation.config import default_config
-    from localisation.trainer import train_stages
+    from localisation.trainer import evaluate_stages, train_stages
     from residet.config import merge_config
     from residet.launch import resolve_device, start_log
     from residet.plan import RunPlan
@@ -43,7 +41,10 @@ def work(args):
     cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS
     resolve_device(cfg)
     start_log(RunPlan(cfg), f"localise {cfg.LOCALISATION.ARCH} on {cfg.LOCALISATION.DATA}")
-    train_stages(cfg, args.stages)
+    if args.eval_only:
+        evaluate_stages(cfg, args.stages)
+    else:
+        train_stages(cfg, args.stages, resume=args.resume)
 
 
 def distributed(args):

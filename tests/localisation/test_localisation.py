@@ -42,9 +42,16 @@ def small_config(*opts):
     return cfg
 
 
+def body():
+    """resnet18 without its classifier."""
+    network = make_norms_matter(get_spec("resnet18").build(5))
+    network.fc = None
+    return network
+
+
 def small_rpn(*opts):
     torch.manual_seed(0)
-    return PerClassRPN(make_norms_matter(get_spec("resnet18").build(None)), small_config(*opts))
+    return PerClassRPN(body(), small_config(*opts))
 
 
 def test_settings_are_the_appendixs():
@@ -121,12 +128,13 @@ def test_anchors_are_sampled_one_to_one():
 def test_boxes_are_in_pixels_of_the_image():
     """The same image in twice the size has boxes twice the size; the crop in its middle moves them."""
     rpn = small_rpn("LOCALISATION.TEST_SCALES", (64,)).eval()
-    image = torch.randint(256, (3, 64, 96), dtype=torch.uint8)
+    image = torch.full((3, 64, 96), 90, dtype=torch.uint8)  # which no resizing changes
     once = rpn.propose(image, [1, 4])
     twice = rpn.propose(image.repeat_interleave(2, 1).repeat_interleave(2, 2), [1, 4])
     assert once["boxes"].shape == (2, 6, 4) and (once["scores"].diff(dim=1) <= 0).all()
     assert torch.allclose(once["boxes"] * 2, twice["boxes"], atol=1.5)
     rpn.scales = ()
+    image = torch.randint(256, (3, 64, 96), dtype=torch.uint8)
     central = rpn.propose(image, [1])
     cut = rpn.propose(image[:, :, 16:80].contiguous(), [1])
     inside = central["boxes"][0] - torch.tensor([16.0, 0, 16, 0])
@@ -170,7 +178,7 @@ def test_warps_are_half_objects_and_their_targets_lead_to_the_object(pictures):
 def test_the_rcnn_scores_and_moves_each_class_by_its_own_outputs(pictures):
     torch.manual_seed(0)
     cfg = small_config()
-    rcnn = PerClassRCNN(make_norms_matter(get_spec("resnet18").build(None)), cfg)
+    rcnn = PerClassRCNN(body(), cfg)
     examples = [
         {
             "image": torch.randint(256, (3, 64, 64), dtype=torch.uint8),
@@ -250,9 +258,15 @@ def test_one_command_trains_both_stages_and_goes_on(ilsvrc, tmp_path):
     assert "| centre box, true class" in done.stdout
     stamp = (tmp_path / "run" / "rpn" / "model_final.pth").stat().st_mtime_ns
     (tmp_path / "run" / "rcnn" / "results.json").unlink()
-    done = run_tool("localise.py", *args, *opts, "SOLVER.MAX_ITER", 3)
+    done = run_tool("localise.py", *args, *opts)
+    assert_clear_error(done, "holds the stage rpn of another run; give --resume")
+    done = run_tool("localise.py", *args, "--resume", *opts, "SOLVER.MAX_ITER", 3)
     assert done.returncode == 0 and "resumed at iteration 2 of 3" in done.stdout, done.stderr
     assert (tmp_path / "run" / "rpn" / "model_final.pth").stat().st_mtime_ns == stamp
+    done = run_tool("localise.py", *args, "--eval-only", *opts, "LOCALISATION.TEST_SCALES", "(64,96)")
+    assert done.returncode == 0, done.stderr
+    dense = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert set(dense) == {"rpn", "rcnn"} and dense["rpn"]["class_error"] == results["rpn"]["class_error"]
 
 
 def test_mistakes_are_named(ilsvrc, tmp_path):
