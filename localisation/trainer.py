@@ -136,9 +136,9 @@ def stage_config(cfg: CfgNode, stage: str) -> CfgNode:
 
 
 def _predict(cfg: CfgNode) -> None:
-    """Writes the predicted classes of the validation images, where the file is missing."""
+    """Writes the predicted classes of the validation images."""
     file = _beside(cfg, _PREDICTED)
-    if comm.is_main_process() and not file.is_file():
+    if comm.is_main_process():
         write_json(predict_classes(cfg, cfg.MODEL.WEIGHTS), file)
     comm.synchronize()
 
