@@ -2,7 +2,7 @@
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from classification.speed import SpeedTable, chosen_tables, measure, speed_tables, summary
+from classification.speed import SpeedTable, Step, chosen_tables, measure, speed_tables, summary
 
 import pytest
 import torch
@@ -26,11 +26,23 @@ def test_figures_are_the_papers():
     assert sum(len(t.time) for t in tables.values()) == 16 + 1  # 15 times, and two ratios to one network
 
 
-def test_a_larger_network_takes_longer():
-    table = SpeedTable("own", "here", 32, 4, {"cifar_resnet20": 1.0, "cifar_wrn16_4": 2.0})
-    times = measure(table, torch.device("cpu"), steps=3)
-    assert list(times) == ["cifar_resnet20", "cifar_wrn16_4"] and all(t > 0 for t in times.values())
-    assert times["cifar_wrn16_4"] > 1.5 * times["cifar_resnet20"]  # 8 times the multiply-adds
+def test_a_step_trains_the_network():
+    step = Step("cifar_resnet20", 32, 2, torch.device("cpu"))
+    before = step.network.fc.weight.clone()
+    assert step.seconds() > 0 and not torch.equal(step.network.fc.weight, before)
+
+
+def test_networks_take_turns_and_the_first_step_does_not_count(monkeypatch):
+    order, taken = [], {"cifar_resnet20": iter([99.0, 1.0, 3.0, 2.0]), "cifar_resnet32": iter([99.0, 6.0, 4.0, 8.0])}
+
+    def seconds(step):
+        order.append(step.network.spec.name)
+        return next(taken[order[-1]])
+
+    monkeypatch.setattr(Step, "seconds", seconds)
+    table = SpeedTable("own", "here", 32, 4, dict.fromkeys(taken, 1.0))
+    assert measure(table, torch.device("cpu"), steps=3) == {"cifar_resnet20": 2.0, "cifar_resnet32": 6.0}
+    assert order == list(taken) * 4
 
 
 def test_ratios_are_set_beside_the_papers():
