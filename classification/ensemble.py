@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.weights.files import read_checkpoint
 from backbones.weights.load import load_state
-from backbones.weights.read import weights_in
+from backbones.weights.read import read_weights
 from backbones.whole_files import write_json
 from classification.evaluator import TopKErrorEvaluator
 from classification.prepare import prepare
@@ -62,7 +61,7 @@ def prepare_ensemble(
     for number, (path, share) in enumerate(zip(paths, shares, strict=True), 1):
         own = cfg.clone()
         own.MODEL.WEIGHTS, own.OUTPUT_DIR = path, str(Path(cfg.OUTPUT_DIR, f"member_{number}"))
-        own.CLASSIFICATION.ARCH = weights_in(read_checkpoint(path), path).arch or cfg.CLASSIFICATION.ARCH
+        own.CLASSIFICATION.ARCH = read_weights(path).arch or cfg.CLASSIFICATION.ARCH
         plan = prepare(own, eval_only=True, overridden_keys=overridden_keys)
         first, classes = (members or [plan])[0].cfg.CLASSIFICATION.CLASSES, own.CLASSIFICATION.CLASSES
         if tuple(classes) != tuple(first):
@@ -121,7 +120,7 @@ def evaluate_ensemble(plan: EnsemblePlan) -> dict:
     joined, alone = _Probabilities(), []
     for member, share in zip(plan.members, plan.shares, strict=True):
         cfg = member.cfg
-        weights = weights_in(read_checkpoint(cfg.MODEL.WEIGHTS), cfg.MODEL.WEIGHTS)
+        weights = read_weights(cfg.MODEL.WEIGHTS)
         model = ClassificationTrainer.build_model(cfg)
         load_state(model, weights.state, weights.path)
         del weights
