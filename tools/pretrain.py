@@ -15,7 +15,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
-from residet.shares import add_members, check_members, shares_of
+from residet.cli.shares import add_members, check_members, shares_of
 from residet.cli.weights import add_list_weights, add_weights
 
 

@@ -11,7 +11,7 @@ import sys
 from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
-from residet.shares import add_members, check_members, shares_of
+from residet.cli.shares import add_members, check_members, shares_of
 from residet.cli.weights import add_list_weights, add_weights
 
 
