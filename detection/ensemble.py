@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
+from backbones.weights.hub import locate
 from detection.build import build_detector, merge_model_config
 from detection.config import default_config
 from detection.heads.region_heads import RegionHeads
@@ -48,7 +49,7 @@ def resolve_ensemble(cfg: CfgNode, paths: Sequence[str], options: Sequence[str])
         if value:
             raise InputError(f"TEST.{key}: {value} does not go with several --weights; leave the key out")
     own = default_config()
-    merge_model_config(own, read_checkpoint(paths[0]), paths[0])
+    merge_model_config(own, read_checkpoint(locate(paths[0]).path), paths[0])
     merge_options(own, list(options), "command line")
     cfg.MODEL, cfg.INPUT = own.MODEL, own.INPUT
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = paths[0], device

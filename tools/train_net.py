@@ -38,7 +38,11 @@ def parse(argv=None):
         "--arch", metavar="NAME", help="network of the catalogue, e.g. resnet50, in the place of the config's"
     )
     start = network.add_mutually_exclusive_group()
-    add_weights(start, "classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS", several="an ensemble of detectors")
+    add_weights(
+        start,
+        "classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS",
+        several="an ensemble of detectors",
+    )
     start.add_argument("--from-scratch", action="store_true", help="random weights, group norms, nothing frozen")
     network.add_argument(
         "--freeze", type=int, metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"

@@ -113,6 +113,10 @@ def splits_of(folder: Path, layout: str = "") -> dict[str, str]:
             reads the file, or there is no reader `layout`.
     """
     readings: dict[str, dict[str, str] | InputError] = {}
+    # ILSVRC's folders are unmistakable, and VOC's reader would read their XML files, too.
+    ilsvrc = ImageNetDETReader().splits(folder)
+    if ilsvrc and layout in ("", ImageNetDETReader.name):
+        return ilsvrc
     for reader in _readers(layout):
         try:
             splits: dict[str, str] | InputError = reader.splits(folder)
