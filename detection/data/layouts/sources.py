@@ -20,7 +20,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.coco import COCOReader
 from detection.data.layouts.defects import Defects
-from detection.data.layouts.imagenet_det import ImageNetDETReader
+from detection.data.layouts.ilsvrc.det import ImageNetDETReader
 from detection.data.layouts.images import ImageReader, list_images
 from detection.data.layouts.objects.createml import CreateMLReader
 from detection.data.layouts.objects.labelme import LabelMeReader

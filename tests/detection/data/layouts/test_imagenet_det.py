@@ -3,7 +3,7 @@
 import json
 
 from backbones.errors import InputError
-from detection.data.layouts.imagenet_det import halves
+from detection.data.layouts.ilsvrc.det import halves
 from detection.data.layouts.sources import find_split
 
 import numpy as np

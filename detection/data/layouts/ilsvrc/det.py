@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
-from detection.data.layouts.ilsvrc import image_path, read_annotations, read_list
+from detection.data.layouts.ilsvrc.xml import image_path, read_annotations, read_list
 from detection.data.layouts.images import image_size
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
