@@ -5,12 +5,14 @@ To add a network, add a row.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import re
 
 from backbones.errors import InputError
 from backbones.interface import NetworkSpec, PublishedValue
 from backbones.resnet import ResidualNet
-from backbones.spec import ArchSpec
+from backbones.spec import ArchSpec, Form
 from backbones.vgg import VGGSpec
 from backbones.wide import CIFAR_WRN, parse_cifar_wrn
 
@@ -73,14 +75,17 @@ def _cifar(name: str, depth: int, *published: PublishedValue, kernels=BASIC, **f
     )
 
 
-def _cifar_resnext(name: str, cardinality: int, *published: PublishedValue) -> ArchSpec:
-    """Three stages of three bottlenecks, whose paths have 64 channels in res2 (ResNeXt, section 6.2)."""
-    inner = tuple(cardinality * d for d in (64, 128, 256))
+def _cifar_resnext(cardinality: int, d: int, *published: PublishedValue, small: bool = False) -> ArchSpec:
+    """Three stages of three bottlenecks, whose `cardinality` paths have d channels in res2 (ResNeXt, section 6.2).
+
+    `small` has a quarter of the paper's outputs, for trials on two CPU cores.
+    """
+    inner = tuple(cardinality * d * m for m in (1, 2, 4))
     return ArchSpec(
-        name,
+        f"cifar_resnext29{'s' if small else ''}_{cardinality}x{d}d",
         BOTTLENECK,
         (3, 3, 3),
-        (256, 512, 1024),
+        (64, 128, 256) if small else (256, 512, 1024),
         inner,
         cardinality,
         stem="cifar",
@@ -220,8 +225,10 @@ _CIFAR = (
     _cifar_wrn("cifar_wrn52_1"),
     _cifar_wrn("cifar_wrn40_10", _params("56", "Wide ResNet, section 3")),
     # ResNeXt
-    _cifar_resnext("cifar_resnext29_8x64d", 8, _weights("34.4", X7)),
-    _cifar_resnext("cifar_resnext29_16x64d", 16, _weights("68.1", X7)),
+    _cifar_resnext(8, 64, _weights("34.4", X7)),
+    _cifar_resnext(16, 64, _weights("68.1", X7)),
+    *(_cifar_resnext(c, d) for c, d in ((1, 64), (2, 64), (4, 64), (1, 128), (1, 192), (1, 256))),  # Fig. 7
+    *(_cifar_resnext(c, d, small=True) for c, d in ((1, 16), (4, 6))),  # of equal complexity
 )
 
 _VGG = (
@@ -235,6 +242,9 @@ CATALOGUE: dict[str, NetworkSpec] = {row.name: row for row in (*_IMAGENET, *_CIF
 def get_spec(name: str) -> NetworkSpec:
     """The catalogue's row of that name, or the Wide ResNet that the name describes (backbones/wide.py).
 
+    NAME_form_a and NAME_form_b are networks of bottlenecks that are written as in ResNeXt's Fig. 3 (a) and (b)
+    (backbones/forms.py).
+
     Raises:
         InputError: no network has that name; the message suggests similar names.
     """
@@ -242,6 +252,21 @@ def get_spec(name: str) -> NetworkSpec:
         return CATALOGUE[name]
     if name.startswith(CIFAR_WRN):
         return parse_cifar_wrn(name)
+    if form := re.fullmatch(r"(.+)_form_([ab])", name):
+        return _in_form(get_spec(form[1]), form[2])
     similar = [row for row in CATALOGUE if row.startswith(name)] or difflib.get_close_matches(name, CATALOGUE)
     hint = f"did you mean {' or '.join(similar[:3])}? " if similar else ""
     raise InputError(f"unknown arch {name!r}: {hint}tools/complexity.py lists all networks")
+
+
+def _in_form(spec: NetworkSpec, form: Form) -> ArchSpec:
+    """The network in another form of its blocks. InputError if its blocks have no such form."""
+    try:
+        if isinstance(spec, ArchSpec):
+            return dataclasses.replace(spec, name=f"{spec.name}_form_{form}", form=form, published=(), timm="")
+    except ValueError:
+        pass
+    raise InputError(
+        f"{spec.name}_form_{form}: the blocks of {spec.name} have no such form; ResNeXt's networks have, such as "
+        f"resnext50_32x4d_form_{form}"
+    )

@@ -101,7 +101,7 @@ class ArchSpec(NetworkSpec):
     @property
     def in_detectron2(self) -> bool:
         # detectron2's ResNet has basic blocks and bottlenecks with projections, behind a 7x7 stem.
-        return self.shortcut == "B" and self.stem == "imagenet" and not self.preact
+        return self.shortcut == "B" and self.stem == "imagenet" and not self.preact and self.form == "c"
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -123,6 +123,9 @@ def _add_augmentation(c: CfgNode) -> None:
     c.CUTMIX = 0.0
     # Share of each target that is spread evenly over all classes.
     c.LABEL_SMOOTHING = 0.0
+    # How images are resized, in training and at test: "bilinear" and "bicubic" smooth an image that becomes smaller, as
+    # PIL does; "bicubic_aliased" does not, as Torch 7, on which fb.resnet.torch and ResNeXt's code ran.
+    c.INTERPOLATION = "bilinear"
     # How pixels become the network's input: "mean_std" (MODEL.PIXEL_MEAN and PIXEL_STD; a mean of 0 and a std of 255
     # divide by 255), "pixel_mean" (the training set's mean image subtracted) or "zca" (global contrast normalisation,
     # ZCA whitening). "pixel_mean" and "zca" are fitted on the training set and saved with the checkpoint.

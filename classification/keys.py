@@ -56,6 +56,7 @@ def _unused(cfg: CfgNode, defaults: CfgNode) -> dict[str, str]:
     }
     combinations = (
         ("CROP_AREA", c.CROP == "scale", "set CLASSIFICATION.CROP scale"),
+        ("INTERPOLATION", c.NORMALISE != "zca", "zca whitens images that are resized bilinearly"),
         ("SHORT_SIDE", c.CROP == "short_side", "set CLASSIFICATION.CROP short_side"),
         ("PAD", c.CROP in ("pad", "reflect"), "set CLASSIFICATION.CROP pad or reflect"),
         ("TEST.SCALES", c.TEST.VIEWS == "dense", "set CLASSIFICATION.TEST.VIEWS dense"),

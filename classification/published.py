@@ -24,10 +24,14 @@ class Table:
         source: paper and table.
         data: name of the data set: imagenet, imagenet5k, cifar10, cifar100 or svhn.
         config: file name of the recipe, below configs/classification.
-        error: {network: [top-1 error, top-5 error]} in %; some papers print the top-1 error only.
+        error: {network: [top-1 error, top-5 error]} in %; some papers print the top-1 error only, or draw a curve and
+            print none.
         configs: {network: file name of its recipe}, for networks that have a recipe of their own.
         test: keys of CLASSIFICATION.TEST, and RESIZE, as the paper tests; empty for the central crop.
         normalise: the value of CLASSIFICATION.NORMALISE that the figures belong to; "" for any.
+        statistic: over which runs a figure is taken, such as "median of 5"; "single run" where the paper is silent.
+        statistics: {network: its statistic}, where it is another.
+        spread: {network: [mean, standard deviation]} that the paper prints beside the error, in %.
         way: number of classes among which the error is taken, if the network knows more; 0 for all classes.
     """
 
@@ -39,11 +43,18 @@ class Table:
     configs: dict[str, str] = field(default_factory=dict)
     test: dict = field(default_factory=dict)
     normalise: str = ""
+    statistic: str = "single run"
+    statistics: dict[str, str] = field(default_factory=dict)
+    spread: dict[str, list[float]] = field(default_factory=dict)
     way: int = 0
 
     def recipe(self, arch: str) -> str:
         """File name of the recipe that trains the network `arch`, below configs/classification."""
         return self.configs.get(arch, self.config)
+
+    def statistic_of(self, arch: str) -> str:
+        """Over which runs the figure of the network `arch` is taken, such as "median of 5"."""
+        return self.statistics.get(arch, self.statistic)
 
     def applies(self, cfg: CfgNode) -> bool:
         """Whether a run uses the data set, the test and the normalisation of the table."""

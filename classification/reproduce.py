@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -27,6 +28,8 @@ SELECTIONS = {
         "resnext_cifar10:cifar_resnext29_8x64d",
     ),
 }
+# First word of a published statistic -> what it makes of the errors of several runs. A single run is the first seed's.
+STATISTICS = {"median": statistics.median, "mean": statistics.fmean, "best": min, "single": lambda errors: errors[0]}
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,17 @@ class Entry:
     Attributes:
         table: the paper's table.
         arch: name of the network.
+        seed: SEED of the training; None for the recipe's.
     """
 
     table: Table
     arch: str
+    seed: int | None = None
 
     def folder(self, output: Path) -> Path:
         """OUTPUT_DIR of the training. Tables that differ only in the test share the training."""
-        return output / self.table.data / Path(self.table.recipe(self.arch)).stem / self.arch
+        folder = output / self.table.data / Path(self.table.recipe(self.arch)).stem / self.arch
+        return folder if self.seed is None else folder / f"seed_{self.seed}"
 
     def results(self, output: Path) -> Path:
         """The file with the errors in the test of this table."""
@@ -77,23 +83,23 @@ class Entry:
 
     def _arguments(self, configs: Path, flags: list, overrides: list) -> Arguments:
         recipe = ["--config-file", configs / self.table.recipe(self.arch), "--arch", self.arch]
-        return Arguments([*map(str, [*recipe, *flags])], [*map(str, overrides)])
+        seed = [] if self.seed is None else ["SEED", self.seed]
+        return Arguments([*map(str, [*recipe, *flags])], [*map(str, [*seed, *overrides])])
 
-    def row(self, output: Path) -> list:
-        """[table, network, measured error, published error, …] in %; None for an error not yet measured."""
+    def errors(self, output: Path) -> dict[int, float]:
+        """{k: measured top-k error in %}; empty before the entry was tested."""
         path = self.results(output)
-        errors = json.loads(path.read_text()) if path.is_file() else {}
+        found = json.loads(path.read_text()) if path.is_file() else {}
         suffix = f"_{self.table.way}way" if self.table.way else ""
-        pairs = zip((1, 5), self.table.error[self.arch], strict=False)
-        cells = [value for k, published in pairs for value in (errors.get(f"top{k}_error{suffix}"), published)]
-        return [self.table.name, self.arch, *cells]
+        return {k: found[name] for k in (1, 5) if (name := f"top{k}_error{suffix}") in found}
 
 
-def entries(names: Sequence[str]) -> list[Entry]:
-    """The entries that the user names, in order.
+def entries(names: Sequence[str], seeds: Sequence[int | None] = (None,)) -> list[Entry]:
+    """The entries that the user names, in order. All have the first seed before one has the second.
 
     Args:
         names: each is TABLE (all its networks), TABLE:NETWORK, or a name of SELECTIONS.
+        seeds: SEED of each training of a network; None for the recipe's.
 
     Raises:
         InputError: a table or a network is unknown.
@@ -107,7 +113,7 @@ def entries(names: Sequence[str]) -> list[Entry]:
         if arch and arch not in archs:
             raise InputError(f"{choice}: {table} has no such network; the table has {', '.join(archs)}")
         chosen += [Entry(tables()[table], a) for a in ([arch] if arch else archs)]
-    return chosen
+    return [replace(entry, seed=seed) for seed in seeds for entry in chosen]
 
 
 def check(
@@ -172,8 +178,38 @@ def run(
 
 
 def summary(done: Sequence[Entry], output: Path) -> str:
-    """A text table: the measured errors beside the paper's, in %."""
-    heads = ["table", "network", "top-1 %", "paper's", "top-5 %", "paper's"]
-    rows = [entry.row(output) for entry in done]
-    width = max(map(len, rows))
-    return tabulate(rows, heads[:width], floatfmt=".2f", missingval="-")
+    """A text table: the measured errors beside the paper's, in %. Of several seeds, the paper's statistic."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in done:
+        groups.setdefault((entry.table.name, entry.arch), []).append(entry)
+    rows = [_row(runs, output) for runs in groups.values()]
+    repeated = [row[:2] + row[6:] + row[2:6] for row in rows] if any(row[6:] for row in rows) else rows
+    heads = ["table", "network"] + (["statistic", "runs", "mean", "std"] if repeated is not rows else [])
+    heads += ["top-1 %", "paper's"]
+    if any(entry.table.error[entry.arch][1:] for entry in done):
+        heads += ["top-5 %", "paper's"]
+    return tabulate([row[: len(heads)] for row in repeated], heads, floatfmt=".2f", missingval="-")
+
+
+def _row(runs: Sequence[Entry], output: Path) -> list:
+    """[table, network, top-1 error, paper's, top-5 error, paper's] of one network's runs, in %; None for no figure.
+
+    With seeds the row goes on with the paper's statistic, the number of measured runs, and the mean and standard
+    deviation of their top-1 errors.
+    """
+    first = runs[0]
+    table, arch = first.table, first.arch
+    measured = [errors for entry in runs if (errors := entry.errors(output))]
+    statistic = table.statistic_of(arch)
+    printed = [*table.error[arch], None, None]
+    cells = []
+    for k, published in zip((1, 5), printed, strict=False):
+        values = [errors[k] for errors in measured if k in errors]
+        cells += [STATISTICS[statistic.split()[0]](values) if values else None, published]
+    if first.seed is None:
+        return [table.name, arch, *cells]
+    top1 = [errors[1] for errors in measured]
+    mean = statistics.fmean(top1) if top1 else None
+    spread = table.spread.get(arch)
+    words = f"{statistic}, {spread[0]:.2f} ± {spread[1]:.2f}" if spread else statistic
+    return [table.name, arch, *cells, words, len(top1), mean, statistics.stdev(top1) if len(top1) > 1 else None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backbones.catalogue import get_spec
 from classification.data.datasets import DATASETS
 from classification.data.normalise import KINDS
-from classification.data.transforms import COLOURS, CROPS, VIEWS
+from classification.data.transforms import COLOURS, CROPS, INTERPOLATIONS, VIEWS
 from classification.schedule import PLATEAU
 from classification.trainer import NORMS
 from residet.schema.kinds import Choice, Flag, Key, Named, Real, Several, Text, Whole
@@ -44,6 +44,7 @@ TABLE: dict[str, Key] = SHARED | {
     "CLASSIFICATION.WARMUP_UNTIL_ERROR": Key(Real(low=0, high=100)),
     "CLASSIFICATION.PLATEAU_PATIENCE": Key(Whole(1)),
     "CLASSIFICATION.SIZE": Key(_PIXELS),
+    "CLASSIFICATION.INTERPOLATION": Key(Choice(tuple(INTERPOLATIONS))),
     "CLASSIFICATION.CROP": Key(Choice(CROPS)),
     "CLASSIFICATION.CROP_AREA": Key(Several(Real(above=0, high=1), 2, 2, rising=True)),
     "CLASSIFICATION.SHORT_SIDE": Key(Several(_PIXELS, 2, 2, rising=True)),

@@ -14,6 +14,7 @@ from classification.data.datasets import open_split
 from classification.data.images import LabelledImages
 from classification.data.loaders import build_train_loader, build_val_loader, read_normalisation
 from classification.data.normalise import PixelMean
+from classification.data.transforms import INTERPOLATIONS
 from classification.evaluator import TopKErrorEvaluator
 from classification.model import Classifier
 from classification.published import compare
@@ -57,7 +58,11 @@ class ClassificationTrainer(Trainer):
         if c.COMPILE:
             network.compile()
         fitted = c.NORMALISE != "mean_std"
-        views = {"crop": lambda: None, "10crop": Crops, "dense": lambda: Dense(c.TEST.SCALES, c.SIZE)}[c.TEST.VIEWS]()
+        views = {
+            "crop": lambda: None,
+            "10crop": Crops,
+            "dense": lambda: Dense(c.TEST.SCALES, c.SIZE, INTERPOLATIONS[c.INTERPOLATION]),
+        }[c.TEST.VIEWS]()
         model = Classifier(
             network,
             [0.0] * 3 if fitted else cfg.MODEL.PIXEL_MEAN,

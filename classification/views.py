@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from backbones.resnet import ResidualNet
@@ -38,19 +38,21 @@ class Dense:
 
     Args:
         scales: short sides to which the image is resized, in pixels.
+        resizing: arguments of torchvision's `resize`: interpolation and antialias.
         size: side of the training images, in pixels. A place is a window of the last feature map as large as the last
             feature map of a training image.
     """
 
-    def __init__(self, scales: Sequence[int], size: int):
+    def __init__(self, scales: Sequence[int], size: int, resizing: Mapping):
         self.scales = tuple(scales)
+        self.resizing = resizing
         self.size = size
 
     def __call__(self, network: ResidualNet, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, num_classes)."""
         scores = 0
         for scale in self.scales:
-            resized = resize(images, [scale], antialias=True)
+            resized = resize(images, [scale], **self.resizing)
             both = torch.cat([resized, resized.flip(-1)])
             probabilities = self.logits(network, both).softmax(1)
             scores = scores + probabilities.view(2, len(images), -1).mean(0)

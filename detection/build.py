@@ -81,14 +81,14 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
         located = locate(source)
         content = read_checkpoint(located.path)
         parameters = weights_in(content, located.name, located.metadata)
-        _merge_model_config(cfg, content, source)
+        merge_model_config(cfg, content, source)
         merge_options(cfg, options or [], "options")
     resolve_device(cfg)
     check_keys(cfg, eval_only=True)
     return _build(cfg, parameters)
 
 
-def _merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
+def merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
     """Merges the config that a checkpoint holds.
 
     Raises:

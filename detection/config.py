@@ -42,6 +42,10 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Integral loss of MultiPathROIHeads: a classifier for each IoU from which a region counts as an object. () for a
     # single classifier with IoU 0.5.
     cfg.MODEL.ROI_BOX_HEAD.INTEGRAL_IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+    # How regions are sampled for the integral loss. "each": an iteration draws one of INTEGRAL_IOUS, samples regions
+    # with objects at that IoU, and trains that IoU's classifier (MultiPathNet's code). "once": regions are sampled at
+    # the IoUs of MODEL.ROI_HEADS.IOU_THRESHOLDS and labelled for every classifier.
+    cfg.MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING = "each"
     # LocNet's localisation, which moves boxes at test in the place of box regression (detection/heads/locnet.py).
     cfg.MODEL.ROI_LOC_HEAD = CfgNode(
         {

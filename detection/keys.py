@@ -91,7 +91,10 @@ def _unused_now(cfg: CfgNode) -> dict[str, str]:
         )
         unused |= dict.fromkeys(keys, remedy)
     if heads != "MultiPathROIHeads":
-        unused["MODEL.ROI_BOX_HEAD.INTEGRAL_IOUS"] = "set MODEL.ROI_HEADS.NAME MultiPathROIHeads"
+        unused |= dict.fromkeys(
+            ("MODEL.ROI_BOX_HEAD.INTEGRAL_IOUS", "MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING"),
+            "set MODEL.ROI_HEADS.NAME MultiPathROIHeads",
+        )
     if heads != "CascadeROIHeads":
         unused["MODEL.ROI_BOX_CASCADE_HEAD"] = "set MODEL.ROI_HEADS.NAME CascadeROIHeads"
     return unused

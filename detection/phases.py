@@ -5,6 +5,7 @@ PHASES of the config lists them in order. Each phase is a run of its own in OUTP
     name        name of the phase
     weights     name of an earlier phase, whose network this phase starts from; without it, MODEL.WEIGHTS
     proposals   name of an earlier phase, an RPN; this phase trains and is tested on the RPN's proposals
+    schedule    share of SOLVER.MAX_ITER and SOLVER.STEPS that the phase takes; 1 without it
     options     KEY, VALUE, … that the phase sets in the config
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
 from backbones.whole_files import write_json
+from detection.build import model_config
 from detection.data.catalog import slug
 from detection.inference.modes import resolve_plain_testing
 from detection.keys import check_keys
@@ -45,7 +48,7 @@ from detectron2.utils.env import seed_all_rng
 
 log = logging.getLogger("residet")
 
-_KEYS = ("name", "weights", "proposals", "options")
+_KEYS = ("name", "weights", "proposals", "schedule", "options")
 
 
 def check_phases(cfg: CfgNode, overridden_keys: Collection[str] = ()) -> None:
@@ -63,6 +66,9 @@ def check_phases(cfg: CfgNode, overridden_keys: Collection[str] = ()) -> None:
         for key in ("weights", "proposals"):
             if key in phase and phase[key] not in earlier:
                 raise InputError(f"PHASES: {phase['name']}: {key} {phase[key]!r} is no phase before it, {earlier}")
+        share = phase.get("schedule", 1.0)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < math.inf:
+            raise InputError(f"PHASES: {phase['name']}: schedule {share!r} is no number above 0")
         merge_options(cfg.clone(), phase.get("options", []), f"PHASES, {phase['name']}")
         try:
             phase_cfg = phase_config(cfg, phase, overridden_keys)
@@ -157,6 +163,7 @@ def phase_config(cfg: CfgNode, phase: dict, overridden_keys: Collection[str] = (
     phase_cfg = cfg.clone()
     phase_cfg.defrost()
     merge_options(phase_cfg, chosen, f"PHASES, {phase['name']}")
+    _shorten(phase_cfg, phase.get("schedule", 1.0), {*chosen[::2], *overridden_keys})
     phase_cfg.PHASES = []
     if phase != cfg.PHASES[-1]:
         phase_cfg.TEST.EXPECTED_RESULTS = []
@@ -175,6 +182,15 @@ def phase_config(cfg: CfgNode, phase: dict, overridden_keys: Collection[str] = (
         phase_cfg.DATASETS.PROPOSAL_FILES_TRAIN = tuple(str(proposal_file(source, n)) for n in cfg.DATASETS.TRAIN)
         phase_cfg.DATASETS.PROPOSAL_FILES_TEST = tuple(str(proposal_file(source, n)) for n in cfg.DATASETS.TEST)
     return phase_cfg
+
+
+def _shorten(cfg: CfgNode, share: float, kept: Collection[str]) -> None:
+    """Multiplies SOLVER.MAX_ITER and SOLVER.STEPS by `share`, except for the keys that are in `kept`."""
+    solver = cfg.SOLVER
+    if "SOLVER.MAX_ITER" not in kept:
+        solver.MAX_ITER = max(round(solver.MAX_ITER * share), 1)
+    if "SOLVER.STEPS" not in kept:
+        solver.STEPS = tuple(round(step * share) for step in solver.STEPS)
 
 
 def proposal_file(folder: Path, dataset_name: str) -> Path:
@@ -196,4 +212,5 @@ def _join(cfg: CfgNode) -> None:
         return
     content = {k: v for k, v in detector.items() if k not in ("trainer", "iteration")}
     heads = {k: v for k, v in rpn["model"].items() if k.startswith("proposal_generator.")}
-    save_checkpoint(content | {"model": {**detector["model"], **heads}}, Path(cfg.OUTPUT_DIR, "model_final.pth"))
+    joined = {"model": {**detector["model"], **heads}, "config": model_config(cfg)}  # whose proposals are its own RPN's
+    save_checkpoint(content | joined, Path(cfg.OUTPUT_DIR, "model_final.pth"))

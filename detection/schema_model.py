@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from backbones.registry import spec_of_builder
 from detection.heads.locnet import MODES
+from detection.heads.multipath import SAMPLINGS
 from residet.schema.kinds import Choice, Flag, Key, Named, Real, Several, Text, Whole
 from residet.schema.shared import NOT_NEGATIVE, POSITIVE, SHARE
 
@@ -124,6 +125,7 @@ _HEADS = {
     ),
     "MODEL.ROI_BOX_HEAD.GLOBAL_CONTEXT": Key(Flag()),
     "MODEL.ROI_BOX_HEAD.INTEGRAL_IOUS": Key(Several(_IOU, rising=True)),
+    "MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING": Key(Choice(tuple(SAMPLINGS))),
     "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": Key(Several(_DELTAS, 1), "Factors of the deltas in each round."),
     "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": Key(Several(_IOU, 1), "IoU from which a region is an object, in each round."),
     "MODEL.ROI_LOC_HEAD.MODE": Key(Choice(("", *MODES))),

@@ -17,7 +17,7 @@ from detection.evaluation.analysis import ErrorAnalysis
 from detection.evaluation.boxes import BoxEvaluators
 from detection.evaluation.coco import BoxCOCOEvaluator, ProposalEvaluator
 from detection.evaluation.pictures import SamplePictures, draw_pictures
-from detection.evaluation.report import remarks, summary, table
+from detection.evaluation.report import remarks, reports_eleven_points, summary, table
 from detection.evaluation.voc import VOCEvaluator
 from detection.evaluation.voc_submission import VOCResultFiles
 from detection.inference.modes import as_tested, validation_losses
@@ -137,13 +137,17 @@ def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dic
     """Prints a table, writes OUTPUT_DIR/results.json and draws pictures.
 
     Returns:
-        data set -> AP, AP50, AP75, VOC AP50 and AP per class in %, and seconds; empty but in the main process. The
-        file has all figures of the evaluators beside them, as "bbox/APs", "errors/Loc" and the like.
+        data set -> AP, AP50, AP75, VOC AP50 and AP per class in %, and seconds; of VOC 2007 the 11-point "VOC07 AP50"
+        first; empty but in the main process. The file has all figures of the evaluators beside them, as "bbox/APs",
+        "errors/Loc" and the like.
     """
     if not comm.is_main_process():
         return {}
     per_set = results if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: results}
-    rows = {name: {**summary(r, cfg.DATASETS.CLASSES), "seconds": seconds} for name, r in per_set.items()}
+    rows = {
+        name: summary(r, cfg.DATASETS.CLASSES, eleven_points=reports_eleven_points(name)) | {"seconds": seconds}
+        for name, r in per_set.items()
+    }
     log.info("%s", table(rows))
     for name, of_set in per_set.items():
         for line in remarks(of_set):

@@ -22,6 +22,7 @@ TOOLS = {
     "convert": "convert",
     "export": "export",
     "propose": "propose",
+    "localise": "localise",
     "reproduce": "reproduce",
     "complexity": "complexity",
     "layer-response": "layer_response",

@@ -5,6 +5,7 @@ tools/pretrain.py --data CIFAR10 --dataset cifar10 --download --config-file conf
 tools/pretrain.py --data IMAGENET --scan
 tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET --weights FILE CLASSIFICATION.TEST.VIEWS 10crop
 tools/pretrain.py --eval-only --arch resnet50 --data IMAGENET --weights torchvision:resnet50
+tools/pretrain.py --eval-only --data IMAGENET --weights A.pth --weights B.pth CLASSIFICATION.TEST.VIEWS dense
 torchrun --nproc-per-node 8 tools/pretrain.py --arch resnet50 --data IMAGENET
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
+from residet.cli.shares import add_members, check_members, shares_of
 from residet.cli.weights import add_list_weights, add_weights
 
 
@@ -32,8 +34,9 @@ def parse(argv=None):
     data.add_argument(
         "--scan", action="store_true", help="decode every image, list those that cannot be decoded, and stop"
     )
-    add_weights(network, "classifier to start from, or to evaluate; overrides MODEL.WEIGHTS")
+    add_weights(network, "classifier to start from, or to evaluate; overrides MODEL.WEIGHTS", several="an ensemble")
     add_list_weights(network)
+    add_members(network)
     parser.set_defaults(config_file="classification/imagenet")
     return parser.parse_args(argv)
 
@@ -52,8 +55,10 @@ def configure(args):
         cfg.CLASSIFICATION.DATA = args.data
     if args.dataset:
         cfg.CLASSIFICATION.DATASET = args.dataset
-    if args.weights:
-        cfg.MODEL.WEIGHTS = args.weights
+    paths = args.weights or []
+    check_members(paths, args.shares, eval_only=args.eval_only)
+    if paths:
+        cfg.MODEL.WEIGHTS = paths[0]
     cfg.CLASSIFICATION.DOWNLOAD |= args.download
     resolve_device(cfg)
     return cfg
@@ -61,6 +66,7 @@ def configure(args):
 
 def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+    from classification.ensemble import prepare_ensemble
     from classification.prepare import prepare
     from residet.output import resolve_output
     from residet.plan import RunPlan
@@ -70,6 +76,9 @@ def setup(args):
         cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "scan")
         return RunPlan(cfg)
     resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
+    paths = args.weights or []
+    if len(paths) > 1:
+        return prepare_ensemble(cfg, paths, shares_of(args.shares, len(paths)), args.opts[::2])
     seed = cfg.SEED
     plan = prepare(cfg, eval_only=args.eval_only, resume=resume, overridden_keys=args.opts[::2])
     plan.command = command_to_resume(args, [] if seed == cfg.SEED else ["SEED", cfg.SEED])
@@ -83,6 +92,7 @@ def work(args):
         InputError: an argument, the data or the weights cannot be used, or --scan has found bad images.
     """
     from classification.data.scan import scan
+    from classification.ensemble import EnsemblePlan, evaluate_ensemble
     from classification.trainer import evaluate, train
     from residet.launch import start_log
 
@@ -96,7 +106,9 @@ def work(args):
             )
         return
     start_log(plan, f"{'evaluate' if args.eval_only else 'pretrain'} {c.ARCH} on {c.DATA}")
-    if args.eval_only:
+    if isinstance(plan, EnsemblePlan):
+        evaluate_ensemble(plan)
+    elif args.eval_only:
         evaluate(plan)
     else:
         train(plan)

@@ -5,6 +5,9 @@ If the tool was stopped, the same command goes on: finished trainings are not re
 tools/reproduce.py --list
 tools/reproduce.py resnext_imagenet --data IMAGENET --processes 8
 tools/reproduce.py cifar10 --data CIFAR10 --minutes 25 --set SOLVER.AMP.ENABLED True SOLVER.AMP.DTYPE bfloat16
+tools/reproduce.py wrn_cifar10:cifar_wrn16_8 --data CIFAR10 --seeds 0 1 2 3 4
+tools/reproduce.py speed:wrn_blocks
+tools/reproduce.py small --data CIFAR10 --minutes 60
 tools/reproduce.py wrn_cifar100:cifar_wrn28_10 --data CIFAR100 --dataset cifar100 --download
 """
 
@@ -19,13 +22,43 @@ from residet.cli.exits import exit_code
 
 def list_tables():
     """Prints the name, source, data and networks of each table, and the contents of each selection."""
+    from classification.claims import CLAIMS
     from classification.published import tables
     from classification.reproduce import SELECTIONS
+    from classification.speed import speed_tables
 
     for name, table in tables().items():
         print(f"{name:24} {table.source:32} {table.data:10} {', '.join(table.error)}")
     for name, rows in SELECTIONS.items():
         print(f"{name:24} {', '.join(rows)}")
+    for name, table in speed_tables().items():
+        print(f"{'speed:' + name:24} {table.source}: {', '.join(table.time)}")
+    print(f"{'small':24} {'; '.join(claim.words for claim in CLAIMS)}")
+
+
+def measure_speed(args):
+    """Measures the tables "speed" or "speed:NAME" and prints the ratios beside the papers'."""
+    from classification.speed import chosen_tables, measure, summary
+
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    measured = {t.name: measure(t, device, args.steps, args.batch) for t in chosen_tables(args.table)}
+    print(summary(measured))
+
+
+def try_claims(args, pretrain, options):
+    """Trains the short runs of the papers' claims, prints the verdicts and draws the curves."""
+    from classification.claims import draw, run_claims, short_runs, summary
+
+    seeds, output = args.seeds or [0, 1], Path(args.output) / "small"
+    try:
+        configs = configs_folder() / "classification"
+        run_claims(short_runs(seeds), pretrain, options, configs, output, args.iterations, args.minutes)
+    finally:
+        print(summary(seeds, output))
+        draw(seeds, output, output / "claims.png")
+        print(f"curves: {output / 'claims.png'}")
 
 
 def planned(argv):
@@ -47,15 +80,21 @@ def work(args):
     if args.list or not args.table:
         list_tables()
         return
+    if all(name.partition(":")[0] == "speed" for name in args.table):
+        measure_speed(args)
+        return
     output = Path(args.output)
-    todo = entries(args.table)
     options = ["--dataset", args.dataset] if args.dataset else []
     options += ["--download"] if args.download else []
     options = ["--data", args.data, *options, *args.opts]
+    pretrain = command_of(Path(__file__).with_name("pretrain.py"), args.processes)
+    if args.table == ["small"]:
+        try_claims(args, pretrain, options)
+        return
     configs = configs_folder() / "classification"
+    todo = entries(args.table, args.seeds or [None])
     check(todo, options, configs, output, planned)
     try:
-        pretrain = command_of(Path(__file__).with_name("pretrain.py"), args.processes)
         run(todo, pretrain, options, configs, output, args.minutes)
     finally:
         print(summary(todo, output))
@@ -65,7 +104,10 @@ def parse(argv=None):
     """Parses the command line, or `argv`."""
     parser = Parser("reproduce.py", __doc__)
     parser.add_argument(
-        "table", nargs="*", help="what to run: TABLE, TABLE:NETWORK or a selection, as --list prints them"
+        "table",
+        nargs="*",
+        help="what to run: TABLE, TABLE:NETWORK or a selection, as --list prints them; speed or speed:TABLE, without "
+        "data; small",
     )
     parser.add_argument(
         "--list", action="store_true", help="print the tables with their networks and the selections, and stop"
@@ -74,6 +116,19 @@ def parse(argv=None):
     data.add_argument("--data", default="", metavar="DIR", help="folder of the data set that the table is about")
     data.add_argument("--dataset", default="", help="what DIR holds, as in tools/pretrain.py")
     data.add_argument("--download", action="store_true", help="download the data into DIR if DIR lacks them")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="train each network with each of these values of SEED, and print the statistic that the paper gives",
+    )
+    speed = parser.add_argument_group("speed")
+    speed.add_argument("--steps", type=int, default=10, metavar="N", help="steps of each network that count")
+    speed.add_argument("--batch", type=int, default=0, metavar="N", help="images in a step; 0: the paper's number")
+    parser.add_argument(
+        "--iterations", type=int, default=3200, metavar="N", help="small: length of each run in iterations"
+    )
     add_sweep(parser, "output/reproduce")
     return parser.parse_args(argv)
 

@@ -3,6 +3,7 @@
 tools/train_net.py --config-file configs/faster_rcnn_wrn34_2.yaml --num-gpus 8
 tools/train_net.py --config-file configs/faster_rcnn_resnet18_fpn.yaml --train DIR_OR_JSON --val DIR_OR_JSON --weights W
 tools/train_net.py --config-file output/detection/config.yaml --eval-only --weights output/detection/model_final.pth
+tools/train_net.py --data DIR --eval-only --weights A.pth --weights B.pth --shares 2,1
 """
 
 import sys
@@ -10,6 +11,7 @@ import sys
 from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import command_to_resume, run_parser
 from residet.cli.exits import exit_code
+from residet.cli.shares import add_members, check_members, shares_of
 from residet.cli.weights import add_list_weights, add_weights
 
 
@@ -36,12 +38,17 @@ def parse(argv=None):
         "--arch", metavar="NAME", help="network of the catalogue, e.g. resnet50, in the place of the config's"
     )
     start = network.add_mutually_exclusive_group()
-    add_weights(start, "classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS")
+    add_weights(
+        start,
+        "classifier or detector to start from, or to evaluate; overrides MODEL.WEIGHTS",
+        several="an ensemble of detectors",
+    )
     start.add_argument("--from-scratch", action="store_true", help="random weights, group norms, nothing frozen")
     network.add_argument(
         "--freeze", type=int, metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
     )
     add_list_weights(network)
+    add_members(network)
     parser.set_defaults(config_file="faster_rcnn_resnet50_fpn")
     return parser.parse_args(argv)
 
@@ -50,6 +57,7 @@ def configure(args):
     """The config that the arguments ask for, and the batch that its schedule is meant for (see `prepare`)."""
     from detection.config import default_config, freeze_stages, from_scratch
     from detection.data.layouts.sources import data_splits, find_split
+    from detection.ensemble import resolve_ensemble
     from detection.network import put_network
     from residet.config import merge_config
     from residet.launch import resolve_device
@@ -72,14 +80,17 @@ def configure(args):
         cfg.DATASETS.VAL_SHARE = args.val_share
     if args.val:
         cfg.DATASETS.TEST = (find_split(args.val, "val", "--val", layout),)
+    check_members(args.weights or [], args.shares, eval_only=args.eval_only)
     if args.weights:
-        cfg.MODEL.WEIGHTS = args.weights
+        cfg.MODEL.WEIGHTS = args.weights[0]
     if args.from_scratch:
         from_scratch(cfg)
     if args.freeze is not None:
         freeze_stages(cfg, args.freeze)
     merge_config(cfg, "", args.opts)
     resolve_device(cfg)
+    if len(args.weights or []) > 1:
+        resolve_ensemble(cfg, args.weights, args.opts)
     return cfg, schedule_batch_size
 
 
@@ -125,13 +136,16 @@ def write_page(cfg):
 
 def work(args):
     """Trains or evaluates, as the arguments say. Each process of a distributed run calls the function."""
+    from detection.ensemble import evaluate_ensemble
     from detection.phases import train_phases
     from detection.trainer import evaluate, train
     from residet.launch import start_log
 
     plan = setup(args)
     start_log(plan, f"{'evaluate' if args.eval_only else 'train'} {plan.cfg.MODEL.BACKBONE.NAME}")
-    if args.eval_only:
+    if len(args.weights or []) > 1:
+        evaluate_ensemble(plan, args.weights, shares_of(args.shares, len(args.weights)), args.opts)
+    elif args.eval_only:
         evaluate(plan)
     elif plan.cfg.PHASES:
         train_phases(plan, args.opts[::2])

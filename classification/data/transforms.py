@@ -1,6 +1,6 @@
 """Preprocessing of images: crops, augmentation and noise, chosen by the keys of CLASSIFICATION.
 
-The operations are torchvision.transforms.v2 on tensors, with antialiasing. docs/benchmarks.md compares other libraries.
+The operations are torchvision.transforms.v2 on tensors. docs/benchmarks.md compares other libraries.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ _PCA_COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5
 CROPS = ("scale", "short_side", "pad", "reflect", "none")
 COLOURS = ("none", "pca", "jitter")
 VIEWS = ("crop", "10crop", "dense")
+# CLASSIFICATION.INTERPOLATION -> arguments of torchvision's resizing transforms.
+INTERPOLATIONS = {
+    "bilinear": {"interpolation": v2.InterpolationMode.BILINEAR, "antialias": True},
+    "bicubic": {"interpolation": v2.InterpolationMode.BICUBIC, "antialias": True},
+    "bicubic_aliased": {"interpolation": v2.InterpolationMode.BICUBIC, "antialias": False},
+}
 
 
 class PCANoise(nn.Module):
@@ -49,18 +55,19 @@ def train_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None =
             "pad" and "reflect" the image is normalised before padding, cropping and mirroring, otherwise after.
     """
     c = cfg.CLASSIFICATION
-    fixed = v2.Resize((c.RESIZE, c.RESIZE), antialias=True)
+    resizing = INTERPOLATIONS[c.INTERPOLATION]
+    fixed = v2.Resize((c.RESIZE, c.RESIZE), **resizing)
     # The value that becomes 0 by normalisation: the papers pad with zeros.
     mean = [round(value) for value in cfg.MODEL.PIXEL_MEAN] if c.NORMALISE == "mean_std" else [0.0] * 3
     crop = {
-        "scale": lambda: [v2.RandomResizedCrop(c.SIZE, scale=tuple(c.CROP_AREA), antialias=True)],
+        "scale": lambda: [v2.RandomResizedCrop(c.SIZE, scale=tuple(c.CROP_AREA), **resizing)],
         "short_side": lambda: [
-            v2.RandomResize(c.SHORT_SIDE[0], c.SHORT_SIDE[1] + 1, antialias=True),
+            v2.RandomResize(c.SHORT_SIDE[0], c.SHORT_SIDE[1] + 1, **resizing),
             v2.RandomCrop(c.SIZE),
         ],
         "pad": lambda: [v2.RandomCrop(c.SIZE, padding=c.PAD, fill=mean)],
         "reflect": lambda: [v2.RandomCrop(c.SIZE, padding=c.PAD, padding_mode="reflect")],
-        "none": lambda: [v2.Resize((c.SIZE, c.SIZE), antialias=True)],
+        "none": lambda: [v2.Resize((c.SIZE, c.SIZE), **resizing)],
     }[c.CROP]()
     colour = {
         "none": [],
@@ -83,9 +90,10 @@ def centre_transform(cfg: CfgNode) -> Callable[[Tensor], Tensor]:
     the centre of the image, and S is SIZE.
     """
     c = cfg.CLASSIFICATION
+    resizing = INTERPOLATIONS[c.INTERPOLATION]
     if c.CROP in ("pad", "reflect"):
-        return v2.Resize((c.RESIZE, c.RESIZE), antialias=True)
-    return v2.Compose([v2.Resize(c.RESIZE, antialias=True), v2.CenterCrop(c.SIZE)])
+        return v2.Resize((c.RESIZE, c.RESIZE), **resizing)
+    return v2.Compose([v2.Resize(c.RESIZE, **resizing), v2.CenterCrop(c.SIZE)])
 
 
 def val_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
@@ -102,7 +110,7 @@ def val_transform(cfg: CfgNode, normalise: Callable[[Tensor], Tensor] | None = N
     if c.TEST.VIEWS == "dense":
         return v2.Compose(normalisation or [v2.Identity()])
     size = c.TEST.SIZE or c.SIZE
-    resize = v2.Resize(c.RESIZE, antialias=True)
+    resize = v2.Resize(c.RESIZE, **INTERPOLATIONS[c.INTERPOLATION])
     if c.TEST.VIEWS == "crop":
         return v2.Compose([resize, v2.CenterCrop(size), *normalisation])
     return v2.Compose([resize, v2.TenCrop(size), torch.stack, *normalisation])

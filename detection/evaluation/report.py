@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
+
 from tabulate import tabulate
 
 
-def summary(results: dict, classes: tuple[str, ...]) -> dict[str, float]:
+def reports_eleven_points(dataset_name: str) -> bool:
+    """Whether papers report the 11-point AP of these data, as VOC 2007's evaluation computes it."""
+    return re.match(r"voc_2007_|(.*[/\\])?VOC2007[/\\]?:", dataset_name) is not None
+
+
+def summary(results: dict, classes: tuple[str, ...], *, eleven_points: bool = False) -> dict[str, float]:
     """Picks the figures for the table of results.
 
     Args:
         results: group of results, such as "bbox" or "voc" -> the figures that its evaluator returned, in %.
         classes: names of the classes.
+        eleven_points: whether VOC's 11-point AP50 comes first (see `reports_eleven_points`).
 
     Returns:
         name of a column -> figure, of the groups that `results` has: recall of proposals; COCO's AP, AP50 and AP75;
         VOC's AP50; and the AP of each class, COCO's or otherwise VOC's.
     """
     columns, per_class = {}, {}
+    first = {"VOC07 AP50": results["voc"]["AP50-07metric"]} if eleven_points and "voc" in results else {}
     if "box_proposals" in results:
         columns = {k: results["box_proposals"][k] for k in ("AR@100", "AR@1000")}
     if "bbox" in results:
@@ -27,7 +36,7 @@ def summary(results: dict, classes: tuple[str, ...]) -> dict[str, float]:
         columns["VOC AP50"] = results["voc"]["AP50"]
         if "bbox" not in results:
             per_class = {f"VOC AP50 {c}": results["voc"][f"AP50-{c}"] for c in classes}
-    return columns | per_class
+    return first | columns | per_class
 
 
 def remarks(results: dict) -> list[str]:

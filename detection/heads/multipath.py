@@ -11,6 +11,8 @@ Shapes: N regions of all images together, R regions of one image, U classifiers,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backbones.errors import InputError
 from detection.heads.region_heads import RegionHeads
 from detection.heads.windows import scale_boxes
@@ -19,6 +21,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, cross_entropy
 from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, _log_classification_stats
 from detectron2.structures import Boxes, Instances
@@ -26,6 +29,7 @@ from detectron2.structures.boxes import matched_pairwise_iou
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SAMPLINGS = ("each", "once")  # values of MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING
 FOVEAL = (1.0, 1.5, 2.0, 4.0)  # size of each window, in sizes of the region
 # Number of maps that each window of FOVEAL is pooled from, counted from the deepest map: the skip connections.
 DEPTHS = (3, 2, 2, 1)
@@ -88,8 +92,10 @@ class IntegralOutputLayers(FastRCNNOutputLayers):
 
     Each classifier has a threshold: the IoU with an object from which a region counts as the object.
 
-    Training: the loss of the classes is the mean of the classifiers' cross entropies. The loss of the boxes is a mean
-    over the thresholds, too: for each threshold, the regions that count as objects are regressed.
+    Training on regions that were sampled for one classifier (`gt_classifiers`, see `MultiPathROIHeads`): the losses are
+    that classifier's cross entropy and the regression of the regions that it should call objects.
+    Training on other regions: the loss of the classes is the mean of the classifiers' cross entropies. The loss of the
+    boxes is a mean over the thresholds, too: for each threshold, the regions that count as objects are regressed.
     Test: a probability is the mean of the classifiers' probabilities.
 
     Args:
@@ -120,6 +126,10 @@ class IntegralOutputLayers(FastRCNNOutputLayers):
 
     def losses(self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]) -> dict[str, Tensor]:
         scores, deltas = predictions
+        if all(p.has("gt_classifiers") for p in proposals):
+            chosen = torch.cat([p.gt_classifiers for p in proposals])
+            of_chosen = scores[torch.arange(len(chosen), device=chosen.device), chosen]
+            return super().losses((of_chosen, deltas), proposals)
         labels = torch.cat([integral_labels(p, self.thresholds, self.num_classes) for p in proposals])
         boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
         targets = torch.cat([(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals])
@@ -164,12 +174,15 @@ class MultiPathROIHeads(RegionHeads):
     Args:
         towers: the features of each window; the features of all windows are joined.
         box_predictor: joined features -> class scores and box deltas.
+        matchers: label the regions for one classifier each, of which an iteration draws one; empty to sample with
+            detectron2's matcher, for all classifiers together.
         kwargs: arguments of `RegionHeads`.
     """
 
     @configurable
-    def __init__(self, *, towers: list[FovealTower], box_predictor: nn.Module, **kwargs):
+    def __init__(self, *, towers: list[FovealTower], box_predictor: nn.Module, matchers: Sequence[Matcher], **kwargs):
         super().__init__(**kwargs)
+        self.matchers = matchers
         self.towers = nn.ModuleList(towers)
         self.box_predictor = box_predictor
         self.pool_in_full_precision()
@@ -197,12 +210,27 @@ class MultiPathROIHeads(RegionHeads):
         ]
         channels = cls.predictor_channels(cfg, len(towers) * head.FC_DIM)
         predictor = IntegralOutputLayers if head.INTEGRAL_IOUS else FastRCNNOutputLayers
+        *below, _ = cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS
+        ious = head.INTEGRAL_IOUS if head.INTEGRAL_SAMPLING == "each" else ()
         return {
             **super(RegionHeads, cls).from_config(cfg),  # detectron2's ROIHeads, which takes no input_shape
             **cls.region_arguments(cfg, input_shape),
             "towers": towers,
             "box_predictor": predictor(cfg, ShapeSpec(channels=channels)),
+            "matchers": [Matcher([*below, iou], cfg.MODEL.ROI_HEADS.IOU_LABELS) for iou in ious],
         }
+
+    @torch.no_grad()
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """As detectron2's method; with `matchers`, for a classifier that is drawn: its index is `gt_classifiers`."""
+        if not self.matchers:
+            return super().label_and_sample_proposals(proposals, targets)
+        drawn = int(torch.randint(len(self.matchers), ()))
+        self.proposal_matcher = self.matchers[drawn]
+        sampled = super().label_and_sample_proposals(proposals, targets)
+        for regions in sampled:
+            regions.gt_classifiers = torch.full_like(regions.gt_classes, drawn)
+        return sampled
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
         return torch.cat([tower(features, boxes) for tower in self.towers], dim=1)

@@ -8,7 +8,7 @@ Shapes: R regions of all images together, C features of a region, K classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from detection.heads.locnet import Localiser
@@ -25,6 +25,8 @@ from torch import Tensor
 
 # A function: regions of each image -> features (R, C) of all regions.
 Pool = Callable[[list[Boxes]], Tensor]
+# A function: the R regions of each image -> regressed boxes (R, 4 K) and probabilities (R, K + 1) of each image.
+Predict = Callable[[list[Boxes]], tuple[Sequence[Tensor], Sequence[Tensor]]]
 
 _RELOCATED = 300  # the localiser moves at most this number of candidates of an image
 
@@ -142,7 +144,7 @@ class RegionHeads(ROIHeads):
         if not self.training:
             pool = functools.partial(self.region_features, features, sizes=sizes)
             locate = self.localiser and functools.partial(self.localiser, features)
-            return self.detect(proposals, pool, locate), {}
+            return self.detect(proposals, functools.partial(self.predict, sizes=sizes, pool=pool), locate), {}
         sampled = self.label_and_sample_proposals(proposals, targets)
         x = self.region_features(features, [p.proposal_boxes for p in sampled], sizes)
         losses = self.box_predictor.losses(self.box_predictor(x), sampled)
@@ -150,7 +152,7 @@ class RegionHeads(ROIHeads):
             losses |= self.localiser.losses(features, [p.proposal_boxes for p in sampled], targets)
         return sampled, losses
 
-    def detect(self, proposals: list[Instances], pool: Pool, locate: Callable | None) -> list[Instances]:
+    def detect(self, proposals: list[Instances], predict: Predict, locate: Callable | None) -> list[Instances]:
         """The detections of each image.
 
         The first candidates are the proposals, after box regression if there is no localiser. Each round then moves the
@@ -159,23 +161,24 @@ class RegionHeads(ROIHeads):
 
         Args:
             proposals: proposals of each image, with `proposal_boxes`.
-            pool: boxes of each image -> the predictor's input.
+            predict: regions of each image -> boxes and probabilities: `predict` of these heads with the features of the
+                images filled in, or a function of several heads.
             locate: `Localiser.forward` with the features of the images filled in; None without a localiser.
         """
         predictor: FastRCNNOutputLayers = self.box_predictor
         sizes = [p.image_size for p in proposals]
-        boxes, scores = self._predict([p.proposal_boxes for p in proposals], sizes, pool)
+        boxes, scores = predict([p.proposal_boxes for p in proposals])
         start = [p.proposal_boxes.tensor for p in proposals] if locate else boxes
         threshold = predictor.test_score_thresh
         args = zip(start, scores, sizes, strict=True)
         rounds = [[Candidates.of_regions(b, s, size, threshold) for b, s, size in args]]
         if locate:
             for _ in range(self.options.loc_rounds):
-                rounds.append(self._relocate(rounds[-1], sizes, pool, locate))
+                rounds.append(self._relocate(rounds[-1], sizes, predict, locate))
         else:
             for _ in range(self.options.refinements):
                 refined = [best_boxes(b, s) for b, s in zip(boxes, scores, strict=True)]
-                boxes, scores = self._predict(refined, sizes, pool)
+                boxes, scores = predict(refined)
                 args = zip(boxes, scores, sizes, strict=True)
                 rounds.append([Candidates.of_regions(b, s, size, threshold) for b, s, size in args])
         return [
@@ -189,10 +192,16 @@ class RegionHeads(ROIHeads):
             for *image_rounds, size in zip(*rounds, sizes, strict=True)
         ]
 
-    def _predict(
+    def predict(
         self, boxes: list[Boxes], sizes: list[tuple[int, int]], pool: Pool
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Regressed boxes (R, 4 K) and probabilities (R, K + 1) of the R regions of each image."""
+        """Regressed boxes (R, 4 K) and probabilities (R, K + 1) of the R regions of each image.
+
+        Args:
+            boxes: regions of each image, in pixels.
+            sizes: height and width of each image, in pixels.
+            pool: regions of each image -> the predictor's input.
+        """
         regions = [Instances(size, proposal_boxes=b) for b, size in zip(boxes, sizes, strict=True)]
         predictions = self.box_predictor(pool(boxes))
         return (
@@ -201,7 +210,7 @@ class RegionHeads(ROIHeads):
         )
 
     def _relocate(
-        self, candidates: list[Candidates], sizes: list[tuple[int, int]], pool: Pool, locate: Callable
+        self, candidates: list[Candidates], sizes: list[tuple[int, int]], predict: Predict, locate: Callable
     ) -> list[Candidates]:
         """Moves each candidate to where the localiser finds its class, and scores it there (LocNet, section 2).
 
@@ -211,7 +220,7 @@ class RegionHeads(ROIHeads):
         moved = locate([k.pred_boxes for k in kept], [k.pred_classes for k in kept])
         for boxes, size in zip(moved, sizes, strict=True):
             boxes.clip(size)
-        _, scores = self._predict(moved, sizes, pool)
+        _, scores = predict(moved)
         return [
             Candidates(b.tensor, s.gather(1, k.pred_classes[:, None])[:, 0], k.pred_classes)
             for b, s, k in zip(moved, scores, kept, strict=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
+from detection.inference.sight import Sight
 from detection.inference.tiles import resized
 
 import torch
@@ -44,15 +46,21 @@ class RegionScales(nn.Module):
         return [self._detect(entry) for entry in batch]
 
     def _detect(self, entry: dict) -> dict:
+        sight = self.look(entry["image"])
+        detections = self.model.roi_heads.detect([sight.proposals], sight.predict, None)[0]
+        return {"instances": detector_postprocess(detections, entry["height"], entry["width"])}
+
+    def look(self, image: Tensor) -> Sight:
+        """What the detector knows of an image, (3, H, W) uint8 in its original size, before it detects."""
         model = self.model
-        base = {"image": resized(entry["image"], self.resize)}
+        base = {"image": resized(image, self.resize)}
         images = model.preprocess_image([base])
         proposals, _ = model.proposal_generator(images, model.backbone(images.tensor), None)
         height, width = images.image_sizes[0]
         pyramid = []
         for side in self.scales:
             resize = T.ResizeShortestEdge(side, round(side * self.elongation))
-            level = model.preprocess_image([{"image": resized(entry["image"], resize)}])
+            level = model.preprocess_image([{"image": resized(image, resize)}])
             pyramid.append((model.backbone(level.tensor), level.image_sizes[0]))
         factors = torch.tensor([size[0] / height for _, size in pyramid], device=model.device)
 
@@ -60,8 +68,8 @@ class RegionScales(nn.Module):
             chosen = best_scales(boxes[0], factors)
             return torch.maximum(*(self._pool(boxes[0], scale, pyramid, (height, width)) for scale in chosen))
 
-        detections = model.roi_heads.detect(proposals, pool, None)[0]
-        return {"instances": detector_postprocess(detections, entry["height"], entry["width"])}
+        predict = functools.partial(model.roi_heads.predict, sizes=[(height, width)], pool=pool)
+        return Sight(proposals[0], predict)
 
     def _pool(self, boxes: Boxes, chosen: Tensor, pyramid: list, size: tuple[int, int]) -> Tensor:
         """Features (R, C) of the regions, each pooled at one scale.

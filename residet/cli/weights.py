@@ -32,16 +32,20 @@ def add_list_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights(parser: argparse._ActionsContainer, purpose: str) -> None:
+def add_weights(parser: argparse._ActionsContainer, purpose: str, several: str = "") -> None:
     """Adds --weights.
 
     Args:
         parser: the parser, or a group of the parser.
         purpose: what the weights are for, the beginning of the help text.
+        several: what several --weights are with --eval-only; "" if --weights may be given once. The attribute `weights`
+            is then a list, or None.
     """
+    more = f"; several times, with --eval-only: {several}" if several else ""
     parser.add_argument(
         "--weights",
+        action="append" if several else "store",
         metavar="FILE|NAME",
         help=f"{purpose}: a file, or a name such as torchvision:resnet50, timm:resnet50.a1_in1k, hf:ORG/REPO, "
-        "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x, https://…, or auto for the best of the network",
+        "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x, https://…, or auto for the best of the network" + more,
     )

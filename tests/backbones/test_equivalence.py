@@ -169,3 +169,36 @@ def test_forms_map_there_and_back():
             mapped = convert_form(mapped, form, spec.groups)
         assert mapped.keys() == state.keys()
         assert all(torch.equal(mapped[k], v) for k, v in state.items())
+
+
+@pytest.mark.parametrize("form", ["a", "b"])
+def test_a_form_trains_to_the_same_network(form):
+    """ResNeXt, section 4: "strictly equivalent, given appropriate treatments of BN and ReLU. We have trained all three
+
+    forms and obtained the same results."
+    """
+    spec = get_spec("cifar_resnext29_8x64d")
+    small = {"depths": (1, 1), "widths": (32, 64), "inner_widths": (16, 32), "stem_width": 8}
+    networks = [dataclasses.replace(s, **small).build(3).double() for s in (spec, get_spec(f"{spec.name}_form_{form}"))]
+    assert networks[1].spec.form == form
+    networks[1].load_state_dict(convert_form(networks[0].state_dict(), form, spec.groups))
+    before = {k: v.clone() for k, v in networks[0].state_dict().items()}
+    for step in range(4):
+        generator = torch.Generator().manual_seed(step)
+        images, labels = torch.randn(4, 3, 8, 8, generator=generator).double(), torch.arange(4) % 3
+        for network in networks:
+            optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+    trained = networks[0].state_dict()
+    again = convert_form(networks[1].state_dict(), "c", spec.groups)
+    assert all(torch.allclose(again[k], trained[k], atol=1e-9) for k in trained)
+    assert not torch.allclose(before["layer1.0.conv2.weight"], trained["layer1.0.conv2.weight"], atol=1e-4)
+
+
+def test_forms_go_by_name():
+    assert (get_spec("resnext50_32x4d_form_b").form, get_spec("resnext50_32x4d_form_b").in_detectron2) == ("b", False)
+    for name in ("resnet18", "vgg16", "preact_resnet200"):
+        with pytest.raises(InputError, match=f"{name}_form_a: the blocks of {name} have no such form"):
+            get_spec(f"{name}_form_a")

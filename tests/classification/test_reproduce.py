@@ -41,8 +41,31 @@ def test_lists_name_tables_and_networks():
         entries(["resnet_cifar10:resnet50"])
 
 
+def test_seeds_are_summed_up_as_the_paper_does(tmp_path):
+    names = [
+        "resnet_cifar10:cifar_resnet110",
+        "wrn_cifar10:cifar_wrn16_8",
+        "resnext_sweep_cifar10:cifar_resnext29_2x64d",
+    ]
+    todo = entries(names, [0, 1, 2])
+    assert [(e.arch, e.seed) for e in todo[:4]] == [
+        *((arch.split(":")[1], 0) for arch in names),
+        ("cifar_resnet110", 1),
+    ]
+    assert len({e.folder(tmp_path) for e in todo}) == 9
+    for entry in todo:
+        entry.results(tmp_path).parent.mkdir(parents=True)
+        error = {0: 7.0, 1: 6.4, 2: 8.0}[entry.seed]
+        entry.results(tmp_path).write_text(json.dumps({"top1_error": error, "top5_error": 0.5}))
+    heads, _, best, median, mean = (line.split() for line in summary(todo, tmp_path).splitlines())
+    assert heads == ["table", "network", "statistic", "runs", "mean", "std", "top-1", "%", "paper's"]
+    assert best[2:] == ["best", "of", "5,", "6.61", "±", "0.16", "3", "7.13", "0.81", "6.40", "6.43"]
+    assert median[2:] == ["median", "of", "5", "3", "7.13", "0.81", "7.00", "4.27"]
+    assert mean[2:] == ["mean", "of", "10", "3", "7.13", "0.81", "7.13", "-"]
+
+
 def test_tables_that_test_alike_networks_share_their_training():
-    ten, dense = entries(["resnet_10crop:resnet50", "resnet_dense:resnet50"])
+    ten, dense = entries(["resnet_10crop:resnet50_caffe", "resnet_dense:resnet50_caffe"])
     assert ten.folder(Path("o")) == dense.folder(Path("o")) and ten.results(Path("o")) != dense.results(Path("o"))
 
 

@@ -4,14 +4,19 @@ from backbones.registry import spec_of_builder
 from backbones.vgg import VGGSpec
 from detection.keys import check_keys
 from detection.phases import check_phases, phase_config
+from detection.trainer import DetectionTrainer
 
 import pytest
 import torch
 from detection_configs import FOLDER, LEAVES, load_config
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from torch import nn
 
 NETWORKS = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
+
+
+RESNET101_COCO = ("refined", "context", "multiscale_val", "trainval", "multiscale")
 
 
 def test_each_network_has_its_three_families():
@@ -22,12 +27,14 @@ def test_each_network_has_its_three_families():
     expected |= {f"voc/faster_rcnn_vgg16_voc{y}" for y in ("07", "12")}
     expected |= {f"paper/resnet/faster_rcnn_{n}_voc{y}" for n in (*NETWORKS, "vgg16") for y in ("07", "12")}
     expected |= {f"paper/resnet/faster_rcnn_{n}_coco" for n in ("vgg16", "resnet101")}
-    expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in ("refined", "context", "multiscale")}
+    expected |= {f"paper/resnet/faster_rcnn_resnet101_coco_{k}" for k in RESNET101_COCO}
+    expected |= {f"paper/resnet/faster_rcnn_resnet101_voc{y}_plus" for y in ("07", "12")}
+    expected |= {"paper/resnet/faster_rcnn_resnet101_imagenet_det"}
     expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in (*NETWORKS, "vgg16")}
     expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
     expected |= {f"bccd/ablation/{k}_resnet18" for k in ("baseline", "context", "locnet", "multipath")}
     expected |= {"bccd/ablation/multipath_one_iou_resnet18", "paper/wrn/multipathnet_wrn34_2_coco"}
-    expected |= {"paper/wrn/multipathnet_wrn34_2_attractionet"}
+    expected |= {f"paper/wrn/multipathnet_wrn34_2_attractionet{k}" for k in ("", "_minival")}
     expected |= {"demo/faster_rcnn_resnet18_fpn"}
     assert {name.removesuffix(".yaml") for name in LEAVES} == expected
 
@@ -82,10 +89,19 @@ RECIPES = {
         "coco_2014_val",
         [(RPN, 8, 0.001, (240000,), 320000), (FAST, 16, 0.001, (240000,), 320000)] * 2,
     ),
+    # ResNet, appendix B: "We fine-tune the detection models using the DET training set and the val1 set. The val2 set
+    # is used for validation"; the rest is as on COCO.
+    "paper/resnet/faster_rcnn_resnet101_imagenet_det.yaml": (
+        ("imagenet_det_train", "imagenet_det_val1"),
+        "imagenet_det_val2",
+        [(RPN, 8, 0.001, (240000,), 320000), (FAST, 16, 0.001, (240000,), 320000)] * 2,
+    ),
     "paper/resnet/faster_rcnn_vgg16_voc07.yaml": (
         ("voc_2007_trainval", "voc_2012_trainval"),
         "voc_2007_test",
-        [(RPN, 1, 0.001, (60000,), 80000), (FAST, 2, 0.001, (60000,), 80000)] * 2,
+        # py-faster-rcnn, train_faster_rcnn_alt_opt.py: max_iters = [80000, 40000, 80000, 40000], with the solvers
+        # rpn_solver60k80k.pt (stepsize 60000) and fast_rcnn_solver30k40k.pt (stepsize 30000).
+        [(RPN, 1, 0.001, (60000,), 80000), (FAST, 2, 0.001, (30000,), 40000)] * 2,
     ),
     "paper/wrn/multipathnet_wrn34_2_coco.yaml": (
         COCO14,
@@ -126,30 +142,46 @@ PY_FASTER_RCNN = {
     "MODEL.ROI_HEADS.IOU_THRESHOLDS": [0.5],
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.3,
     "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIPool",
-    "SOLVER.WEIGHT_DECAY": 0.0005,
+    "SOLVER.BIAS_LR_FACTOR": 2.0,  # lr_mult: 2 of every bias
+    "SOLVER.MOMENTUM": 0.9,
     "SOLVER.WARMUP_ITERS": 0,
 }
 VOC_ANCHORS, COCO_ANCHORS = [[128, 256, 512]], [[64, 128, 256, 512]]
 
 
 @pytest.mark.parametrize(
-    ("name", "anchors", "images", "difficult"),
+    ("name", "anchors", "images", "difficult", "decay"),
     [
-        ("resnet/faster_rcnn_resnet101_coco", COCO_ANCHORS, 82081, True),
-        ("resnet/faster_rcnn_vgg16_voc07", VOC_ANCHORS, 16551, False),
-        ("resnet/faster_rcnn_resnet101_voc12", VOC_ANCHORS, 21503, False),
-        ("resnext/faster_rcnn_resnext50_32x4d_coco", COCO_ANCHORS, 117266, True),
+        ("resnet/faster_rcnn_resnet101_coco", COCO_ANCHORS, 82081, True, 0.0005),
+        ("resnet/faster_rcnn_vgg16_voc07", VOC_ANCHORS, 16551, False, 0.0005),
+        ("resnet/faster_rcnn_resnet101_voc12", VOC_ANCHORS, 21503, False, 0.0005),
+        # ResNeXt, appendix B: "a weight decay of 0.0001 and a momentum of 0.9"
+        ("resnext/faster_rcnn_resnext50_32x4d_coco", COCO_ANCHORS, 117266, True, 0.0001),
     ],
 )
-def test_what_papers_leave_open_is_py_faster_rcnns(name, anchors, images, difficult):
+def test_what_papers_leave_open_is_py_faster_rcnns(name, anchors, images, difficult, decay):
     cfg = load_config(f"paper/{name}.yaml")
     for key, value in PY_FASTER_RCNN.items():
         found = cfg
         for part in key.split("."):
             found = found[part]
         assert found == value, key
-    assert anchors == cfg.MODEL.ANCHOR_GENERATOR.SIZES
+    assert decay == cfg.SOLVER.WEIGHT_DECAY and anchors == cfg.MODEL.ANCHOR_GENERATOR.SIZES
     assert images == cfg.DATASETS.SCHEDULE_IMAGES and difficult == cfg.DATASETS.TRAIN_ON_DIFFICULT
+
+
+def test_biases_learn_at_twice_the_rate():
+    cfg = load_config("paper/resnext/faster_rcnn_resnet50_coco.yaml")
+    layer = nn.Sequential(nn.Conv2d(3, 4, 1))
+    groups = DetectionTrainer.build_optimizer(cfg, layer).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert rates[id(layer[0].bias)] == 2 * rates[id(layer[0].weight)] == 2 * cfg.SOLVER.BASE_LR
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "paper" / "resnet").glob("faster_rcnn_resnet*.yaml")))
+def test_resnets_own_figures_are_of_its_own_networks(path):
+    """Table 1 gives ResNet-101 7.6e9 FLOPs, as the variant with the stride in the first 1x1 has."""
+    assert spec_of_builder(load_config(path).MODEL.BACKBONE.NAME).stride_in_first
 
 
 def test_multipathnets_settings_are_its_codes():
@@ -157,8 +189,39 @@ def test_multipathnets_settings_are_its_codes():
     heads, box = cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD
     assert (box.POOLER_TYPE, box.POOLER_RESOLUTION, box.CONV_DIM, box.FC_DIM) == ("ROIPool", 7, 512, 4096)
     assert (heads.BATCH_SIZE_PER_IMAGE, heads.IOU_THRESHOLDS, heads.IOU_LABELS) == (64, [0.1, 0.5], [-1, 0, 1])
+    # Tester_FRCNN.lua: thresh = ones * -1.5, on probabilities: every candidate is kept.
+    assert heads.SCORE_THRESH_TEST == -1.5 and heads.POSITIVE_FRACTION == 0.25
+    assert (box.INTEGRAL_SAMPLING, box.INTEGRAL_IOUS) == ("each", (0.5, 0.55, 0.6, 0.65, 0.7, 0.75))
+    assert cfg.SOLVER.BIAS_LR_FACTOR == 1.0 and cfg.SOLVER.WEIGHT_DECAY == 0.0  # train_multipathnet_coco.sh
     assert cfg.MODEL.LOAD_PROPOSALS and cfg.DATASETS.TEST == ("coco_2017_test-dev",)
     assert len(cfg.DATASETS.PROPOSAL_FILES_TRAIN) == len(cfg.DATASETS.TRAIN) == 2
+
+
+IMPROVED = ("faster_rcnn_resnet101_coco_trainval.yaml", "faster_rcnn_resnet101_voc07_plus.yaml")
+
+
+@pytest.mark.parametrize("name", [f"paper/resnet/{name}" for name in IMPROVED])
+def test_improvements_are_the_appendixs(name):
+    """ResNet, appendix B: "we pool a new feature from the regressed box"; "NMS is applied on the union set of predicted
+    boxes using an IoU threshold of 0.3, followed by box voting"; "This global feature is concatenated with the original
+    per-region feature". On VOC: "With the single model on the COCO dataset, we fine-tune this model on the PASCAL VOC
+    sets. The improvements of box refinement, context, and multi-scale testing are also adopted."
+    """
+    cfg = load_config(name)
+    assert cfg.TEST.BOX_REFINEMENTS == 1 and cfg.TEST.BOX_VOTING_IOU and cfg.MODEL.ROI_BOX_HEAD.GLOBAL_CONTEXT
+    assert cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST == 0.3
+    assert cfg.MODEL.WEIGHTS.endswith("coco_trainval/model_final.pth") == ("voc" in name)
+
+
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [("multiscale_val", "coco_2014_val"), ("multiscale", "coco_2017_test-dev"), ("trainval", "coco_2017_test-dev")],
+)
+def test_scales_are_the_appendixs(name, test):
+    """ResNet, appendix B: "an image pyramid, where the image's shorter sides are s in {200, 400, 600, 800, 1000}"."""
+    cfg = load_config(f"paper/resnet/faster_rcnn_resnet101_coco_{name}.yaml")
+    assert ((200, 400, 600, 800, 1000) if "multi" in name else ()) == cfg.TEST.REGION_SCALES
+    assert (test,) == cfg.DATASETS.TEST and len(cfg.DATASETS.TRAIN) == (1 if "val" in test else 2)
 
 
 def test_the_four_steps_share_a_frozen_backbone():

@@ -5,6 +5,7 @@ import shutil
 
 from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
+from detection.build import build_detector
 from detection.config import default_config
 from detection.data.proposals import read_proposals
 from detection.phases import check_phases, phase_config
@@ -44,6 +45,8 @@ def test_four_steps_end_in_one_detector(shapes, tmp_path):
     assert not any(k.startswith("proposal_generator.") for k in found["fast_rcnn"])
     backbone = [k for k in joined if k.startswith("backbone.") and k.endswith("weight")]
     assert all(torch.equal(joined[k], found["fast_rcnn"][k]) for k in backbone)  # the later steps leave it
+    alone = build_detector(out / "model_final.pth")  # the file says how the joined detector is built
+    assert not alone.cfg.MODEL.LOAD_PROPOSALS and alone.proposal_generator is not None
     rpn = "proposal_generator.rpn_head.conv.weight"
     assert torch.equal(joined[rpn], found["rpn_shared"][rpn]) and not torch.equal(joined[rpn], found["rpn"][rpn])
     boxes, scores = read_proposals(str(next((out / "rpn" / "proposals").glob("*train*.pth"))))
@@ -158,4 +161,16 @@ def test_stages_that_cannot_be_run_are_named(stages, message):
     cfg = default_config()
     cfg.PHASES = stages
     with pytest.raises(InputError, match=message):
+        check_phases(cfg)
+
+
+def test_a_phase_may_take_a_part_of_the_schedule():
+    cfg = load_config("paper/resnet/faster_rcnn_vgg16_voc07.yaml")
+    fast = cfg.PHASES[1]
+    assert phase_config(cfg, fast).SOLVER.MAX_ITER == 40000 and phase_config(cfg, fast).SOLVER.STEPS == (30000,)
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS = 800, (600,)  # as for data of another size
+    assert phase_config(cfg, fast).SOLVER.MAX_ITER == 400 and phase_config(cfg, fast).SOLVER.STEPS == (300,)
+    assert phase_config(cfg, fast, ["SOLVER.MAX_ITER"]).SOLVER.MAX_ITER == 800  # the user's stays
+    cfg.PHASES[1]["schedule"] = 0
+    with pytest.raises(InputError, match="fast_rcnn: schedule 0 is no number above 0"):
         check_phases(cfg)

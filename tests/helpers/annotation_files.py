@@ -50,3 +50,20 @@ def records_of(source):
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (str(source),)
     lines = resolve_datasets(cfg)
     return DatasetCatalog.get(str(source)), cfg.DATASETS.CLASSES, lines
+
+
+def ilsvrc_xml(path, image_id, objects):
+    """An XML file of ILSVRC; `objects` are (WNID, xmin, ymin, xmax, ymax)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = "".join(
+        f"<object><name>{wnid}</name><bndbox><xmin>{x0}</xmin><xmax>{x1}</xmax><ymin>{y0}</ymin><ymax>{y1}</ymax>"
+        "</bndbox></object>"
+        for wnid, x0, y0, x1, y1 in objects
+    )
+    size = f"<size><width>{W}</width><height>{H}</height><depth>3</depth></size>"
+    path.write_text(f"<annotation><folder>x</folder><filename>{image_id}</filename>{size}{body}</annotation>")
+
+
+def ilsvrc_image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (W, H)).save(path, "JPEG")

@@ -7,7 +7,7 @@ from run_tools import PROJECT
 FOLDER = PROJECT / "configs"
 # Every config that trains a detector, relative to FOLDER.
 LEAVES = sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("faster_rcnn_*.yaml"))
-LEAVES += [f"paper/wrn/multipathnet_wrn34_2_{k}.yaml" for k in ("coco", "attractionet")]
+LEAVES += [f"paper/wrn/multipathnet_wrn34_2_{k}.yaml" for k in ("coco", "attractionet", "attractionet_minival")]
 LEAVES += sorted(str(p.relative_to(FOLDER)) for p in (FOLDER / "bccd").rglob("*_*.yaml"))
 
 

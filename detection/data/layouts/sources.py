@@ -8,6 +8,7 @@ FILE.yaml:SPLIT      a data.yaml of YOLO
 FILE.csv, FILE.txt   a table of boxes; FILE.csv:IMAGE_DIR if its images are elsewhere
 FILE.split.json      a part of other data, as a run that had to split its data has written it
 coco_2017_train …    detectron2's name of a split of COCO or VOC, which lies in $DETECTRON2_DATASETS or ./datasets
+imagenet_det_train … a split of ImageNet DET, which lies there in the folder ILSVRC
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.coco import COCOReader
 from detection.data.layouts.defects import Defects
+from detection.data.layouts.ilsvrc.det import ImageNetDETReader
 from detection.data.layouts.images import ImageReader, list_images
 from detection.data.layouts.objects.createml import CreateMLReader
 from detection.data.layouts.objects.labelme import LabelMeReader
@@ -34,6 +36,7 @@ from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 
 # A folder is read by the one reader that finds splits in the folder; a file by the first reader that recognises it.
 READERS: tuple[Reader, ...] = (
+    ImageNetDETReader(),
     VOCReader(),
     VIAReader(),
     CreateMLReader(),
@@ -110,6 +113,10 @@ def splits_of(folder: Path, layout: str = "") -> dict[str, str]:
             reads the file, or there is no reader `layout`.
     """
     readings: dict[str, dict[str, str] | InputError] = {}
+    # ILSVRC's folders are unmistakable, and VOC's reader would read their XML files, too.
+    ilsvrc = ImageNetDETReader().splits(folder)
+    if ilsvrc and layout in ("", ImageNetDETReader.name):
+        return ilsvrc
     for reader in _readers(layout):
         try:
             splits: dict[str, str] | InputError = reader.splits(folder)
@@ -197,10 +204,12 @@ def read_source(name: str, defects: Defects, options: ReaderOptions) -> Source:
 
 
 def _path_of_builtin(name: str) -> str:
-    """PATH:PART of the data if `name` is detectron2's name of a split of COCO or VOC; otherwise `name`."""
+    """PATH:PART of the data if `name` is a name of a split of COCO, VOC or ImageNet DET; otherwise `name`."""
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
     if name in _PREDEFINED_SPLITS_COCO["coco"]:
         images, annotations = _PREDEFINED_SPLITS_COCO["coco"][name]
         return f"{root / annotations}:{root / images}"
     voc = re.fullmatch(r"voc_(2007|2012)_(\w+)", name)
+    if det := re.fullmatch(r"imagenet_det_(train|val|val1|val2|test)", name):
+        return f"{root / 'ILSVRC'}:{det.group(1)}"
     return f"{root / f'VOC{voc.group(1)}'}:{voc.group(2)}" if voc else name

@@ -110,8 +110,23 @@ def test_views_of_a_test_image():
     assert val_transform(large)(image).shape == (3, 30, 30)
 
 
+def test_images_are_resized_as_the_key_says():
+    """ResNeXt, section 4: "other details as in [11]", fb.resnet.torch, which scales "bicubic" without smoothing."""
+    image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
+    cubic = v2.InterpolationMode.BICUBIC
+    seen = {}
+    for name, antialias in (("bicubic", True), ("bicubic_aliased", False)):
+        cfg = make_cfg(*keys(SIZE=16, RESIZE=16, INTERPOLATION=name, CROP="none", FLIP=False))
+        expected = v2.functional.resize(image, [16], interpolation=cubic, antialias=antialias)
+        assert torch.equal(val_transform(cfg)(image), v2.functional.center_crop(expected, [16, 16]))
+        whole = v2.functional.resize(image, [16, 16], interpolation=cubic, antialias=antialias)
+        assert torch.equal(train_transform(cfg)(image), whole)
+        seen[name] = whole
+    assert not torch.equal(*seen.values())
+
+
 def test_unknown_names_are_refused():
-    for key, value in (("CROP", "padd"), ("COLOUR", "rgb"), ("TEST.VIEWS", "12crop")):
+    for key, value in (("INTERPOLATION", "nearest"), ("CROP", "padd"), ("COLOUR", "rgb"), ("TEST.VIEWS", "12crop")):
         with pytest.raises(InputError, match=f"CLASSIFICATION.{key}: '{value}' is none of"):
             check_keys(make_cfg(f"CLASSIFICATION.{key}", value))
     with pytest.raises(InputError, match="zca whitens the whole image"):

@@ -1,6 +1,7 @@
 """What happens on regions: against detectron2's own heads, and each of ResNet's improvements against its definition."""
 
 import copy
+import functools
 
 from backbones.errors import InputError
 from detection.heads.postprocess import Candidates, select, vote
@@ -168,7 +169,9 @@ def test_regions_take_the_maximum_over_two_scales():
             parts.append(heads.box_features(features, [scaled]))
         return torch.maximum(*parts)
 
-    (expected,) = heads.detect(proposals, pool, None)
+    (expected,) = heads.detect(
+        proposals, functools.partial(heads.predict, sizes=[proposals[0].image_size], pool=pool), None
+    )
     assert torch.allclose(found["instances"].pred_boxes.tensor, expected.pred_boxes.tensor, atol=1e-3)
     assert len(expected) > 3 and torch.allclose(found["instances"].scores, expected.scores, atol=1e-5)
 

@@ -181,6 +181,37 @@ def test_the_integral_loss_is_the_mean_over_thresholds():
     assert torch.allclose(probabilities, scores.softmax(dim=2).mean(dim=1))
 
 
+def test_each_iteration_samples_for_one_classifier_and_trains_it():
+    """A quarter of the regions are objects at the IoU of the classifier that was drawn, if there are so many."""
+    heads = make_multipath("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16).roi_heads
+    target = Instances((100, 100), gt_boxes=Boxes(torch.tensor([[0.0, 0, 100, 100]])), gt_classes=torch.tensor([1]))
+    heights = torch.arange(12.0, 100.0)  # IoU 0.12 to 0.99
+    boxes = torch.stack([torch.zeros(88), torch.zeros(88), torch.full((88,), 100.0), heights], dim=1)
+    proposals = Instances((100, 100), proposal_boxes=Boxes(boxes), objectness_logits=torch.zeros(88))
+    seen = set()
+    torch.manual_seed(0)
+    for _ in range(40):
+        (sampled,) = heads.label_and_sample_proposals([proposals], [target])
+        (drawn,) = sampled.gt_classifiers.unique()
+        iou = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)[drawn]
+        overlap = sampled.proposal_boxes.tensor[:, 3] / 100
+        assert torch.equal(sampled.gt_classes == 1, overlap >= iou)
+        assert len(sampled) == 16 and int((sampled.gt_classes == 1).sum()) == 4
+        seen.add(int(drawn))
+    assert len(seen) == 6
+    predictor = heads.box_predictor
+    scores, deltas = predictor(torch.randn(16, predictor.cls_scores[0].in_features))
+    losses = predictor.losses((scores, deltas), [sampled])
+    expected = F.cross_entropy(scores[:, drawn], sampled.gt_classes)
+    assert losses["loss_cls"].item() == pytest.approx(expected.item())
+    losses["loss_cls"].backward()
+    assert [layer.weight.grad is not None and bool(layer.weight.grad.any()) for layer in predictor.cls_scores] == [
+        u == drawn for u in range(6)
+    ]
+    once = make_multipath("MODEL.ROI_BOX_HEAD.INTEGRAL_SAMPLING", "once").roi_heads
+    assert not once.label_and_sample_proposals([proposals], [target])[0].has("gt_classifiers")
+
+
 @pytest.mark.parametrize(
     "name", ["bccd/ablation/multipath_resnet18.yaml", "paper/resnet/faster_rcnn_resnet50_voc07.yaml"]
 )

@@ -1,0 +1,220 @@
+"""The papers' claims in small: short trainings on CIFAR-10 whose errors show a claim, or do not, on two CPU cores."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from residet.sweep import deadline_in, finish
+
+from tabulate import tabulate
+
+# Recipe -> iterations of its whole schedule on CIFAR-10.
+_LENGTHS = {"cifar_resnet.yaml": 64_000, "cifar_wrn.yaml": 78_000, "cifar_resnext.yaml": 117_000}
+_LAST = 0.1  # part of a training at its end over which the training error is averaged
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Two networks of which a paper says how their errors compare.
+
+    Attributes:
+        words: the claim.
+        source: paper and section.
+        config: recipe of both networks, below configs/classification.
+        better: the network whose error should be lower, or for `at_most` not higher.
+        other: the other network.
+        training: whether the claim is of the training error, too.
+        at_most: whether the claim is that `better` is not worse, rather than that it is better.
+    """
+
+    words: str
+    source: str
+    config: str
+    better: str
+    other: str
+    training: bool = False
+    at_most: bool = False
+
+
+CLAIMS = (
+    Claim(
+        "a deeper plain network is worse",
+        "ResNet, Figs. 1 and 6",
+        "cifar_resnet.yaml",
+        "cifar_plain20",
+        "cifar_plain56",
+        training=True,
+    ),
+    Claim(
+        "a deeper residual network is not",
+        "ResNet, Fig. 6",
+        "cifar_resnet.yaml",
+        "cifar_resnet56",
+        "cifar_resnet20",
+        training=True,
+        at_most=True,
+    ),
+    Claim(
+        "wide and shallow beats thin and deep at equal parameters (0.7 and 0.6 M)",
+        "Wide ResNet, section 3 and Table 4",
+        "cifar_wrn.yaml",
+        "cifar_wrn16_2",
+        "cifar_wrn40_1",
+    ),
+    Claim(
+        "dropout between the convolutions of wide blocks helps",
+        "Wide ResNet, Table 6",
+        "cifar_wrn.yaml",
+        "cifar_wrn16_2_d0.3",
+        "cifar_wrn16_2",
+    ),
+    Claim(
+        "cardinality beats width at equal FLOPs",
+        "ResNeXt, sections 5.1 and 6.2",
+        "cifar_resnext.yaml",
+        "cifar_resnext29s_4x6d",
+        "cifar_resnext29s_1x16d",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ShortRun:
+    """A short training of one network with one seed."""
+
+    config: str
+    arch: str
+    seed: int
+
+    def folder(self, output: Path) -> Path:
+        """OUTPUT_DIR of the run."""
+        return output / self.arch / f"seed_{self.seed}"
+
+    def errors(self, output: Path) -> tuple[float, float] | None:
+        """Test error and training error in %; None where the run is not finished.
+
+        The training error is the mean over the last tenth of the iterations, on augmented images.
+        """
+        folder = self.folder(output)
+        if not (folder / "results.json").is_file():
+            return None
+        rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+        end = max(row["iteration"] for row in rows)
+        last = [row["train_error"] for row in rows if "train_error" in row and row["iteration"] >= (1 - _LAST) * end]
+        return json.loads((folder / "results.json").read_text())["top1_error"], statistics.fmean(last)
+
+
+def short_runs(seeds: Sequence[int]) -> list[ShortRun]:
+    """The runs of all claims, each once. All have the first seed before one has the second."""
+    pairs = dict.fromkeys((c.config, arch) for c in CLAIMS for arch in (c.better, c.other))
+    return [ShortRun(config, arch, seed) for seed in seeds for config, arch in pairs]
+
+
+def run_claims(
+    todo: Sequence[ShortRun],
+    pretrain: Sequence[str],
+    options: Sequence[str],
+    configs: Path,
+    output: Path,
+    iterations: int,
+    minutes: float,
+) -> None:
+    """Trains the runs that are not finished, until the time is up. The same call goes on from there.
+
+    Args:
+        todo: the runs.
+        pretrain: the command that runs tools/pretrain.py.
+        options: arguments of every run: flags first, KEY VALUE pairs last.
+        configs: the folder configs/classification.
+        output: the folder of all runs.
+        iterations: length of every run; the recipe's steps of the learning rate come as early in proportion.
+        minutes: time limit in minutes; 0 for no limit.
+
+    Raises:
+        InputError: a run failed.
+    """
+    deadline = deadline_in(minutes)
+    for run in todo:
+        folder = run.folder(output)
+
+        def command(flags: Sequence[str], run: ShortRun = run, folder: Path = folder) -> list[str]:
+            recipe = ["--config-file", configs / run.config, "--arch", run.arch, *flags]
+            keys = {"CLASSIFICATION.SCHEDULE_SCALE": iterations / _LENGTHS[run.config], "SEED": run.seed}
+            keys |= {"CLASSIFICATION.EVAL_EPOCHS": 2, "OUTPUT_DIR": folder}
+            return [*pretrain, *map(str, [*recipe, *options, *(x for pair in keys.items() for x in pair)])]
+
+        if not finish(command, folder, deadline):
+            return
+
+
+def verdict(claim: Claim, better: Sequence[float], other: Sequence[float]) -> str:
+    """Whether errors show a claim: "shown", "not shown", "the opposite", or "no verdict" without runs of both.
+
+    A difference of means counts where it exceeds the standard deviation of the runs, the larger of the two networks'.
+    With one seed there is no spread, and any difference counts.
+
+    Args:
+        claim: the claim.
+        better: errors of the network that should be better, one of each seed, in %.
+        other: errors of the other network.
+    """
+    if not better or not other:
+        return "no verdict"
+    spread = max(statistics.stdev(errors) if len(errors) > 1 else 0.0 for errors in (better, other))
+    gain = statistics.fmean(other) - statistics.fmean(better)
+    if claim.at_most:
+        return "shown" if gain >= -spread else "the opposite"
+    if gain > spread:
+        return "shown"
+    return "the opposite" if gain < -spread else "not shown"
+
+
+def summary(seeds: Sequence[int], output: Path) -> str:
+    """A text table with a row for each claim and kind of error: the claim, mean ± std of both networks, the verdict."""
+    found = {(r.arch, r.seed): r.errors(output) for r in short_runs(seeds)}
+    rows = []
+    for claim in CLAIMS:
+        for kind, name in enumerate(("test", "training")[: 1 + claim.training]):
+            pair = [
+                [errors[kind] for seed in seeds if (errors := found[arch, seed])]
+                for arch in (claim.better, claim.other)
+            ]
+            words = (claim.words, claim.source) if not kind else ("", "")
+            figures = [f"{arch} {_spread(x)}" for arch, x in zip((claim.better, claim.other), pair, strict=True)]
+            rows.append([*words, f"{name} error", *figures, verdict(claim, *pair)])
+    return tabulate(rows, ["claim", "source", "of", "should be lower", "than", "verdict"], tablefmt="github")
+
+
+def _spread(errors: Sequence[float]) -> str:
+    if not errors:
+        return "-"
+    std = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
+    return f"{statistics.fmean(errors):.2f}{std} ({len(errors)})"
+
+
+def draw(seeds: Sequence[int], output: Path, file: Path) -> None:
+    """Draws the test errors over the iterations, a panel for each claim, a line for each finished or begun run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(CLAIMS), 3.6), layout="constrained")
+    for axes, claim in zip(figure.subplots(1, len(CLAIMS)), CLAIMS, strict=True):
+        for colour, arch in zip(("tab:blue", "tab:red"), (claim.better, claim.other), strict=True):
+            for number, seed in enumerate(seeds):
+                metrics = ShortRun(claim.config, arch, seed).folder(output) / "metrics.json"
+                lines = metrics.read_text().splitlines() if metrics.is_file() else []
+                rows = [row for row in map(json.loads, lines) if "val/top1_error" in row]
+                points = [(row["iteration"], row["val/top1_error"]) for row in rows]
+                if points:
+                    axes.plot(*zip(*points, strict=True), color=colour, label=None if number else arch, linewidth=1)
+        axes.set(title=claim.words if len(claim.words) < 45 else f"{claim.words[:42]}…", xlabel="iteration")
+        axes.title.set_fontsize(9)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=8)
+    figure.axes[0].set_ylabel("test error, %")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)

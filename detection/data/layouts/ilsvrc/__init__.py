@@ -1,0 +1,1 @@
+"""ILSVRC's data as the downloads lie on disk: its XML files, and ImageNet DET."""
