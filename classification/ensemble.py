@@ -61,7 +61,7 @@ def prepare_ensemble(
     for number, (path, share) in enumerate(zip(paths, shares, strict=True), 1):
         own = cfg.clone()
         own.MODEL.WEIGHTS, own.OUTPUT_DIR = path, str(Path(cfg.OUTPUT_DIR, f"member_{number}"))
-        own.CLASSIFICATION.ARCH = read_weights(path).arch or cfg.CLASSIFICATION.ARCH
+        own.CLASSIFICATION.ARCH = read_weights(path, cfg.CLASSIFICATION.ARCH).arch or cfg.CLASSIFICATION.ARCH
         plan = prepare(own, eval_only=True, overridden_keys=overridden_keys)
         first, classes = (members or [plan])[0].cfg.CLASSIFICATION.CLASSES, own.CLASSIFICATION.CLASSES
         if tuple(classes) != tuple(first):
@@ -120,7 +120,7 @@ def evaluate_ensemble(plan: EnsemblePlan) -> dict:
     joined, alone = _Probabilities(), []
     for member, share in zip(plan.members, plan.shares, strict=True):
         cfg = member.cfg
-        weights = read_weights(cfg.MODEL.WEIGHTS)
+        weights = read_weights(cfg.MODEL.WEIGHTS, cfg.CLASSIFICATION.ARCH)
         model = ClassificationTrainer.build_model(cfg)
         load_state(model, weights.state, weights.path)
         del weights

@@ -45,7 +45,7 @@ def prepare(cfg: CfgNode, *, resume: bool) -> RunPlan:
     check_config(cfg)
     check_engine(cfg)
     c.ARCH = get_spec(c.ARCH).name
-    plan = plan_start(cfg, resume)
+    plan = plan_start(cfg, resume, c.ARCH)
     if plan.weights:
         check_arch(plan.weights, c.ARCH)
         if plan.weights.normalisation and plan.weights.mean is None:
