@@ -8,7 +8,7 @@ benchmarks/annotation_memory.py --images 100000
 import argparse
 
 from detection.data.loader import TrainingRecords
-from residet.loaders import Loader
+from residet.engine.loaders import Loader
 
 import numpy as np
 import torch

@@ -14,7 +14,7 @@ from backbones.whole_files import write_json
 from classification.evaluator import TopKErrorEvaluator
 from classification.prepare import prepare
 from classification.trainer import ClassificationTrainer
-from residet.expected import check_expected_results
+from residet.engine.expected import check_expected_results
 from residet.plan import RunPlan
 
 import torch

@@ -9,7 +9,7 @@ from classification.contradictions import check_combinations
 from classification.schedule import PLATEAU
 from classification.schema import TABLE
 from residet.config import check_engine
-from residet.keys import check_overwritten, check_unused
+from residet.schema.keys import check_overwritten, check_unused
 from residet.schema.kinds import check_values
 
 from detectron2.config import CfgNode

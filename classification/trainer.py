@@ -20,11 +20,11 @@ from classification.model import Classifier
 from classification.published import compare
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError
 from classification.views import Crops, Dense
-from residet.expected import check_expected_results
-from residet.hooks import PreciseStatistics
+from residet.engine.expected import check_expected_results
+from residet.engine.hooks import PreciseStatistics
+from residet.engine.trainer import Trainer
 from residet.plan import RunPlan
 from residet.progress import progress
-from residet.trainer import Trainer
 
 import torch
 from detectron2.config import CfgNode

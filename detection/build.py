@@ -11,7 +11,7 @@ from backbones.weights.hub import locate
 from backbones.weights.read import Weights, read_weights, resolve_preprocessing, weights_in
 from detection.checkpoint import load_detector
 from detection.config import default_config
-from detection.keys import check_keys
+from detection.schema.keys import check_keys
 from residet.config import merge_config, merge_options, merge_values
 from residet.launch import resolve_device
 from residet.schema.files import read_text

@@ -25,9 +25,9 @@ from backbones.whole_files import write_json
 from detection.build import model_config
 from detection.data.catalog import slug
 from detection.inference.modes import resolve_plain_testing
-from detection.keys import check_keys
 from detection.propose import propose
-from detection.schema import TABLE
+from detection.schema.keys import check_keys
+from detection.schema.table import TABLE
 from detection.trainer import DetectionTrainer, train
 from residet.config import merge_options, resolve_engine
 from residet.output import (

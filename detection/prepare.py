@@ -8,13 +8,13 @@ from backbones.errors import InputError
 from backbones.registry import spec_of_builder
 from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
 from detection.auto_config import resolve_schedule_and_anchors
-from detection.contradictions import check_norms_on_device
 from detection.data.catalog import resolve_datasets
 from detection.data.digest import digest_of_data
-from detection.keys import check_keys
 from detection.network import in_words
 from detection.phases import check_phases
-from detection.schema import TABLE
+from detection.schema.contradictions import check_norms_on_device
+from detection.schema.keys import check_keys
+from detection.schema.table import TABLE
 from detection.trainer import DetectionTrainer
 from residet.config import resolve_engine
 from residet.plan import RunPlan, check_same_run, plan_start

@@ -11,8 +11,8 @@ from detection.auto_config import resolve_schedule_and_anchors
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
 from detection.data.layouts.sources import data_splits
-from detection.keys import OVERWRITTEN
 from detection.network import put_network
+from detection.schema.keys import OVERWRITTEN
 from residet.config import merge_config
 
 from detectron2.config import CfgNode

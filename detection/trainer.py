@@ -22,11 +22,11 @@ from detection.evaluation.voc import VOCEvaluator
 from detection.evaluation.voc_submission import VOCResultFiles
 from detection.inference.modes import as_tested, validation_losses
 from detection.inference.speed import speed, timed
-from residet.expected import check_expected_results
-from residet.hooks import PreciseStatistics
+from residet.engine.expected import check_expected_results
+from residet.engine.hooks import PreciseStatistics
+from residet.engine.trainer import Trainer
 from residet.plan import RunPlan
 from residet.progress import progress
-from residet.trainer import Trainer
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog

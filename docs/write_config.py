@@ -12,7 +12,7 @@ from pathlib import Path
 import classification.config
 import classification.schema
 import detection.config
-import detection.schema
+import detection.schema.table
 import residet.config
 from residet.schema.kinds import Key, leaves
 from residet.schema.shared import SHARED
@@ -56,7 +56,7 @@ def purposes() -> dict[str, str]:
     said = {}
     for module in (residet.config, classification.config, detection.config):
         said |= {name: text for name, text in comments(module).items() if text}
-    tables = classification.schema.TABLE | detection.schema.TABLE | SHARED
+    tables = classification.schema.TABLE | detection.schema.table.TABLE | SHARED
     return {name: key.purpose or _longest(name, said) for name, key in tables.items()}
 
 
@@ -86,7 +86,7 @@ def text() -> str:
     """The content of docs/config.md."""
     pretraining, detecting = (leaves(side.config.default_config()) for side in (classification, detection))
     own = {name: key for name, key in classification.schema.TABLE.items() if SHARED.get(name) is not key}
-    detectors = {name: key for name, key in detection.schema.TABLE.items() if SHARED.get(name) is not key}
+    detectors = {name: key for name, key in detection.schema.table.TABLE.items() if SHARED.get(name) is not key}
     return "\n".join(
         (
             HEAD,

@@ -18,7 +18,7 @@ from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.ilsvrc.xml import image_path, read_annotations, read_list
 from detection.data.layouts.images import image_size
-from residet.loaders import seeded
+from residet.engine.loaders import seeded
 
 import numpy as np
 import torch

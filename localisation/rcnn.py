@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from backbones.interface import FeatureNetwork
 from localisation.data import Picture, mirrored, read_pixels
 from localisation.rpn import PerClassRPN
-from residet.loaders import seeded
+from residet.engine.loaders import seeded
 
 import torch
 from detectron2.config import CfgNode

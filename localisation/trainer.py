@@ -18,11 +18,11 @@ from localisation.evaluator import LocalisationEvaluator
 from localisation.prepare import open_split, predict_classes, prepare
 from localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps
 from localisation.rpn import PerClassRPN
-from residet.loaders import Loader, PositionSampler, loader_options
+from residet.engine.loaders import Loader, PositionSampler, loader_options
+from residet.engine.trainer import Trainer
 from residet.output import files_of_run, is_restart, write_config
 from residet.plan import RunPlan
 from residet.progress import progress
-from residet.trainer import Trainer
 
 import torch
 from detectron2.config import CfgNode

@@ -97,7 +97,7 @@ def detect(args, title, name, weights=""):
 
 def training_seconds(trainer, cfg, steps=10):
     """The time that this machine needs for the iterations of a config, from a few steps whose results are dropped."""
-    from residet.step import Step
+    from residet.engine.step import Step
 
     model = trainer.build_model(cfg)
     optimizer = trainer.build_optimizer(cfg, model)

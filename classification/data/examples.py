@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from backbones.errors import InputError
 from classification.data.images import IN_A_ROW, BadImage, LabelledImages
-from residet.loaders import seeded
+from residet.engine.loaders import seeded
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate

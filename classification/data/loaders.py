@@ -15,7 +15,7 @@ from classification.data.examples import Example, GoodImages, TrainingImages, Va
 from classification.data.images import LabelledImages
 from classification.data.shards import Shards, TrainingShards, ValShards
 from classification.data.transforms import centre_transform, train_transform, val_transform
-from residet.loaders import Loader, PositionSampler, loader_options
+from residet.engine.loaders import Loader, PositionSampler, loader_options
 from residet.progress import progress
 
 from detectron2.config import CfgNode

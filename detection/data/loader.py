@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from detection.data.mapper import DetectionMapper
 from detection.data.proposals import attach_proposals
-from residet.loaders import Loader, PositionSampler, loader_options, seeded
+from residet.engine.loaders import Loader, PositionSampler, loader_options, seeded
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetFromList, MapDataset

@@ -16,7 +16,7 @@ from detection.data.loader import build_test_loader
 from detection.heads.region_heads import RegionHeads
 from detection.inference.region_scales import RegionScales
 from detection.inference.tiles import TiledDetector
-from residet.loaders import seeded
+from residet.engine.loaders import seeded
 
 import numpy as np
 import torch

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from backbones.errors import InputError
+from residet.engine.step import PRECISIONS
 from residet.schema.kinds import Choice, Flag, Key, Maybe, Named, Real, Row, Several, Text, Whole
-from residet.step import PRECISIONS
 
 SHARE = Real(low=0, high=1)
 POSITIVE = Real(above=0)

@@ -2,8 +2,8 @@
 
 from backbones.registry import spec_of_builder
 from backbones.vgg import VGGSpec
-from detection.keys import check_keys
 from detection.phases import check_phases, phase_config
+from detection.schema.keys import check_keys
 from detection.trainer import DetectionTrainer
 
 import pytest

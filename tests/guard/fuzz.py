@@ -17,7 +17,7 @@ from pathlib import Path
 from backbones.api import create_network
 from classification.schema import TABLE as CLASSIFICATION
 from detection.data.synthetic import make_shapes
-from detection.schema import TABLE as DETECTION
+from detection.schema.table import TABLE as DETECTION
 
 import torch
 import yaml

@@ -5,8 +5,8 @@ from classification.config import default_config as classification_config
 from classification.keys import check_keys as check_classification
 from classification.schema import TABLE as CLASSIFICATION
 from detection.config import default_config as detection_config
-from detection.keys import check_keys as check_detection
-from detection.schema import TABLE as DETECTION
+from detection.schema.keys import check_keys as check_detection
+from detection.schema.table import TABLE as DETECTION
 from residet.config import merge_config, merge_values
 
 import pytest

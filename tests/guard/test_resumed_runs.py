@@ -188,7 +188,7 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_has_ended(finishe
 
 
 HANGS = """
-import ctypes, backbones, residet.resume as stop
+import ctypes, backbones, residet.engine.resume as stop
 stop.STOP.install()
 print("ready", flush=True)
 while True:

@@ -9,7 +9,7 @@ from classification.data.loaders import build_train_loader, build_val_loader, re
 from classification.data.normalise import PixelMean, WhitenedImages, Whitening, from_state
 from classification.data.transforms import PCANoise, train_transform, val_transform
 from classification.keys import check_keys
-from residet.loaders import PositionSampler, seeded
+from residet.engine.loaders import PositionSampler, seeded
 
 import pytest
 import torch

@@ -10,7 +10,7 @@ from detection.config import default_config
 from detection.data.catalog import resolve_datasets
 from detection.data.loader import GroupedBatches, build_test_loader, build_train_loader, training_records
 from detection.data.proposals import attach_proposals, read_proposals, write_proposals
-from residet.loaders import PositionSampler
+from residet.engine.loaders import PositionSampler
 
 import numpy as np
 import pytest

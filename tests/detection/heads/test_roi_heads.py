@@ -9,7 +9,7 @@ from detection.heads.region_heads import best_boxes
 from detection.inference.modes import as_tested
 from detection.inference.region_scales import RegionScales, best_scales
 from detection.inference.tiles import TiledDetector, tiles
-from detection.keys import check_keys
+from detection.schema.keys import check_keys
 
 import pytest
 import torch

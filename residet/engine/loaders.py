@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 from backbones.errors import InputError
-from residet.resume import SIGNALS
+from residet.engine.resume import SIGNALS
 
 import numpy as np
 import torch

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from residet.checkpointer import RunCheckpointer
+from residet.engine.checkpointer import RunCheckpointer
 
 import numpy as np
 import torch

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterable
 
 from backbones.errors import InputError
-from residet.checkpointer import RunCheckpointer
-from residet.loaders import WorkerDied
+from residet.engine.checkpointer import RunCheckpointer
+from residet.engine.loaders import WorkerDied
+from residet.engine.resume import STOP, StopTraining
 from residet.progress import progress
-from residet.resume import STOP, StopTraining
 
 import torch
 from detectron2.engine import HookBase

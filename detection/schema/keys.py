@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from backbones.errors import InputError
 from detection.config import default_config
-from detection.contradictions import check_combinations
-from detection.schema import TABLE
+from detection.schema.contradictions import check_combinations
+from detection.schema.table import TABLE
 from residet.config import check_engine
-from residet.keys import check_overwritten, check_unused
+from residet.schema.keys import check_overwritten, check_unused
 from residet.schema.kinds import Key, check_values
 
 from detectron2.config import CfgNode

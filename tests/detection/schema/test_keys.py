@@ -3,8 +3,8 @@
 from backbones.errors import InputError
 from detection.config import default_config, from_scratch
 from detection.data.mapper import DetectionMapper
-from detection.keys import OVERWRITTEN, UNUSED, check_keys
 from detection.phases import phase_config
+from detection.schema.keys import OVERWRITTEN, UNUSED, check_keys
 
 import numpy as np
 import pytest

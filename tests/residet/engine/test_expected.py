@@ -2,7 +2,7 @@
 
 from backbones.errors import InputError
 from detection.config import default_config
-from residet.expected import check_expected_results
+from residet.engine.expected import check_expected_results
 
 import pytest
 

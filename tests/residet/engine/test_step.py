@@ -2,7 +2,7 @@
 
 import math
 
-from residet.step import Step
+from residet.engine.step import Step
 
 import pytest
 import torch

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
-from detection.contradictions_maps import of_anchors, of_maps
+from detection.schema.contradictions_maps import of_anchors, of_maps
 
 from detectron2.config import CfgNode
 

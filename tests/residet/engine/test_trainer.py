@@ -12,8 +12,8 @@ from classification.keys import check_keys
 from classification.model import Classifier
 from classification.prepare import prepare
 from classification.trainer import ClassificationTrainer, train
-from residet.checkpointer import RunCheckpointer
-from residet.hooks import BestCheckpoint, LogPrinter
+from residet.engine.checkpointer import RunCheckpointer
+from residet.engine.hooks import BestCheckpoint, LogPrinter
 
 import pytest
 import torch

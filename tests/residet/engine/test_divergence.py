@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from classification.config import default_config
 from classification.prepare import prepare
 from classification.trainer import ClassificationTrainer
-from residet.divergence import DivergenceWarning
+from residet.engine.divergence import DivergenceWarning
 
 import pytest
 

@@ -6,13 +6,13 @@ import logging
 import weakref
 from pathlib import Path
 
-from residet.checkpointer import RunCheckpointer
-from residet.divergence import DivergenceWarning
-from residet.hooks import BestCheckpoint, Evaluation, LogPrinter, MovingAverage, ProgressBar
-from residet.loaders import WorkerDied
+from residet.engine.checkpointer import RunCheckpointer
+from residet.engine.divergence import DivergenceWarning
+from residet.engine.hooks import BestCheckpoint, Evaluation, LogPrinter, MovingAverage, ProgressBar
+from residet.engine.loaders import WorkerDied
+from residet.engine.resume import RandomState, Saver, Stoppable, StopTraining
+from residet.engine.step import Step
 from residet.plan import RunPlan
-from residet.resume import RandomState, Saver, Stoppable, StopTraining
-from residet.step import Step
 from residet.summary import Forecast
 
 import torch

@@ -1,7 +1,7 @@
 """The table of detection's keys: what each may hold, and whether --resume may change it.
 
 Comments beside the defaults (detection/config.py) say what residet's own keys are for. The keys of MODEL are in
-schema_model.py.
+detection/schema/model.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from detection.data.loader import SAMPLERS
 from detection.data.mapper import build_pipeline
 from detection.evaluation.coco import APIS
-from detection.schema_model import MODEL
+from detection.schema.model import MODEL
 from residet.schema.kinds import Choice, Flag, Key, Kind, Real, Several, Text, Whole
 from residet.schema.shared import SHARE, SHARED
 

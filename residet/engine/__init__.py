@@ -1,0 +1,1 @@
+"""The loop of a training: trainer, one step, hooks, checkpoints, exact resume, loaders."""
