@@ -1,4 +1,4 @@
-"""Writes files that are complete or absent, even if the program is killed while it writes.
+"""Writes files that are complete or absent, even if the program is killed while it writes; reads and hashes files.
 
 Each file is written under a temporary name in the same folder, flushed to the disk, then renamed.
 """
@@ -6,6 +6,7 @@ Each file is written under a temporary name in the same folder, flushed to the d
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -119,6 +120,28 @@ def write_json(content: dict | list, path: str | Path, indent: int | None = 2) -
     except ValueError:  # there is a NaN, which is rare: to look for one takes longer than to write
         text = json.dumps(_without_nan(content), indent=indent)
     write_text(text + "\n", path)
+
+
+def json_or_none(path: str | Path) -> object:
+    """The content of a JSON file that a program has left; None if the file is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
+    """The digest of a file's content in hexadecimal digits.
+
+    Args:
+        path: the file.
+        algorithm: name of a hash function in hashlib.
+    """
+    digest = hashlib.new(algorithm)
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _without_nan(content):

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from residet.metrics import read_metrics
+
 import matplotlib.figure
-
-
-def read_metrics(path: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """Reads the metrics.json that a run writes.
-
-    Returns:
-        {name of the metric: [(iteration, value), …]}, by rising iteration. If a resumed run repeated an iteration, the
-        later value counts.
-    """
-    series: dict[str, dict[int, float]] = {}
-    for line in Path(path).read_text().splitlines():
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError:  # the run was killed while it wrote this line
-            continue
-        for name, value in values.items():
-            series.setdefault(name, {})[values["iteration"]] = value
-    return {name: sorted(values.items()) for name, values in series.items()}
 
 
 def draw_curve(metrics: str | Path, path: str | Path, title: str, per_epoch: float) -> None:
@@ -37,16 +20,16 @@ def draw_curve(metrics: str | Path, path: str | Path, title: str, per_epoch: flo
         title: text above the picture.
         per_epoch: number of iterations in a pass over the training set.
     """
-    series = read_metrics(metrics)
+    by_iteration = read_metrics(metrics)
     figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
     loss = figure.subplots()
     error = loss.twinx()
     errors = {"val/top1_error": "test error", "val_ema/top1_error": "test error of the averaged weights"}
     for name, label in errors.items():
-        if name in series:
-            error.plot(*_over_epochs(series[name], per_epoch), label=label, marker=".")
-    if "total_loss" in series:
-        loss.plot(*_over_epochs(series["total_loss"], per_epoch), "--", color="grey", linewidth=0.8, label="loss")
+        if points := _over_epochs(by_iteration, name, per_epoch):
+            error.plot(*points, label=label, marker=".")
+    if points := _over_epochs(by_iteration, "total_loss", per_epoch):
+        loss.plot(*points, "--", color="grey", linewidth=0.8, label="loss")
     loss.set(xlabel="epoch", ylabel="training loss (dashed)", title=title)
     error.set(ylabel="test error, % (solid)")
     error.grid(alpha=0.3)
@@ -54,5 +37,9 @@ def draw_curve(metrics: str | Path, path: str | Path, title: str, per_epoch: flo
     figure.savefig(path, dpi=150)
 
 
-def _over_epochs(points: list[tuple[int, float]], per_epoch: float) -> tuple[list[float], list[float]]:
-    return [(iteration + 1) / per_epoch for iteration, _ in points], [value for _, value in points]
+def _over_epochs(
+    by_iteration: dict[int, dict[str, float]], name: str, per_epoch: float
+) -> tuple[list[float], list[float]] | None:
+    """Epochs and values of a metric; None if the run has no such metric."""
+    values = {(i + 1) / per_epoch: metrics[name] for i, metrics in by_iteration.items() if name in metrics}
+    return (list(values), list(values.values())) if values else None

@@ -39,7 +39,7 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
     plan = read_plan(cfg, eval_only=eval_only, resume=resume, overridden_keys=overridden_keys)
     resolve_normalisation(cfg, plan.weights)
     if resume:
-        check_same_run(plan, ClassificationTrainer.metadata(cfg), TABLE)
+        plan.lines += check_same_run(plan, ClassificationTrainer.metadata(cfg), TABLE)
     cfg.freeze()
     return plan
 

@@ -14,7 +14,7 @@ from detection.config import default_config
 from detection.schema.keys import check_keys
 from residet.config import merge_config, merge_options, merge_values
 from residet.launch import resolve_device
-from residet.schema.files import read_text
+from residet.schema.files import parse_yaml
 
 from detectron2 import modeling
 from detectron2.config import CfgNode
@@ -100,7 +100,7 @@ def merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
             f"{source}: does not say how its detector is built; name its config, build_detector(CONFIG, weights=…)"
         )
     try:
-        merge_values(cfg, read_text(text, source), str(source))
+        merge_values(cfg, parse_yaml(text, source), str(source))
     except InputError as e:
         raise InputError(f"{source}: its config cannot be read ({str(e).removeprefix(f'{source}: ')})") from e
 

@@ -148,7 +148,7 @@ def _plan_phase(plan: RunPlan, phase_cfg: CfgNode) -> RunPlan:
         phase_plan = plan_start(phase_cfg, resume=resume, arch=arch)
     phase_plan.command, phase_plan.train_data = plan.command, plan.train_data
     if resume:
-        check_same_run(phase_plan, DetectionTrainer.metadata(phase_cfg), TABLE)
+        phase_plan.lines += check_same_run(phase_plan, DetectionTrainer.metadata(phase_cfg), TABLE)
     return phase_plan
 
 

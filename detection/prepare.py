@@ -81,7 +81,7 @@ def prepare(
         anchors = not (weights and weights.is_detector)
         plan.lines += resolve_schedule_and_anchors(cfg, overridden_keys, schedule_batch_size, anchors=anchors)
     if resume:
-        check_same_run(plan, DetectionTrainer.metadata(cfg), TABLE)
+        plan.lines += check_same_run(plan, DetectionTrainer.metadata(cfg), TABLE)
     elif not weights and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):
         plan.lines.append(
             "MODEL.WEIGHTS is empty: MODEL.BACKBONE.FREEZE_AT and FrozenBN freeze random weights; "

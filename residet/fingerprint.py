@@ -17,8 +17,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.whole_files import write_json
+from backbones.whole_files import json_or_none, write_json
 from residet.plan import RunPlan
+from residet.schema.kinds import leaves
 
 import torch
 from detectron2.config import CfgNode
@@ -73,8 +74,8 @@ def fingerprint(plan: RunPlan) -> dict:
 
 def plain_config(cfg: CfgNode) -> dict:
     """Every key that may change a figure, with its value as JSON gives it back. Keys that name files are left out."""
-    leaves = {key: value for key, value in _leaves(cfg) if key not in _NO_EFFECT | _BY_CONTENT}
-    return json.loads(json.dumps(leaves, default=str))
+    counted = {key: value for key, value in leaves(cfg).items() if key not in _NO_EFFECT | _BY_CONTENT}
+    return json.loads(json.dumps(counted, default=str))
 
 
 def write_run(plan: RunPlan) -> None:
@@ -83,11 +84,11 @@ def write_run(plan: RunPlan) -> None:
     A run that goes on keeps the weights that it was started with.
     """
     file = Path(plan.cfg.OUTPUT_DIR, FILE)
-    before, found = read_run(file.parent), fingerprint(plan)
+    before, now = read_run(file.parent), fingerprint(plan)
     if plan.resume and before:
-        found["weights"] = before["fingerprint"]["weights"]
+        now["weights"] = before["fingerprint"]["weights"]
     content = {
-        "fingerprint": found,
+        "fingerprint": now,
         "command": [*map(str, sys.argv)],
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "environment": environment(),
@@ -97,11 +98,11 @@ def write_run(plan: RunPlan) -> None:
 
 def read_run(folder: Path) -> dict | None:
     """The content of run.json in a folder; None if no run has left one there, or the file is damaged."""
+    content = json_or_none(Path(folder, FILE))
     try:
-        content = json.loads(Path(folder, FILE).read_text(encoding="utf-8"))
-        parts = content["fingerprint"]
-        whole = all(isinstance(parts[key], dict) for key in ("config", "weights", "data")) and "code" in parts
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        known_by = content["fingerprint"]
+        whole = all(isinstance(known_by[key], dict) for key in ("config", "weights", "data")) and "code" in known_by
+    except (KeyError, TypeError):
         return None
     return content if whole else None
 
@@ -114,34 +115,35 @@ def check_fingerprint(folder: Path, expected: dict) -> None:
         expected: the fingerprint of the run that would be started now.
 
     Raises:
-        InputError: the folder says of no run, or of another; the message names what differs, the old value first.
+        InputError: the folder has no readable run.json, or holds another run; the message names what differs, the old
+            value first.
     """
     remedy = "move the folder away or name another --output"
-    found = read_run(folder)
-    if not found:
+    run = read_run(folder)
+    if not run:
         raise InputError(
             f"{folder}: holds a run without a readable {FILE}, so nothing says which run that was; {remedy}"
         )
-    if different := differences(found["fingerprint"], expected):
-        shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
-        raise InputError(f"{folder}: holds another run than the one asked for: {shown}; {remedy}")
+    if different := differences(run["fingerprint"], expected):
+        listed = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
+        raise InputError(f"{folder}: holds another run than the one asked for: {listed}; {remedy}")
 
 
-def differences(found: Mapping, expected: Mapping) -> list[str]:
+def differences(before: Mapping, now: Mapping) -> list[str]:
     """What differs between two fingerprints, in words: "KEY was OLD, now NEW"."""
     lines = []
-    for key in sorted({*found["config"], *expected["config"]}):
-        old, new = (part["config"].get(key, _ABSENT) for part in (found, expected))
+    for key in sorted({*before["config"], *now["config"]}):
+        old, new = (run["config"].get(key, _ABSENT) for run in (before, now))
         if old != new:
             lines.append(f"{key} was {_short(old)}, now {_short(new)}")
-    files = [("MODEL.WEIGHTS", found["weights"], expected["weights"])]
-    keys = sorted({*found["data"], *expected["data"]})
-    files += [(key, *(part["data"].get(key, {}) for part in (found, expected))) for key in keys]
+    files = [("MODEL.WEIGHTS", before["weights"], now["weights"])]
+    keys = sorted({*before["data"], *now["data"]})
+    files += [(key, *(run["data"].get(key, {}) for run in (before, now))) for key in keys]
     for key, old, new in files:
         if old.get("sha256") != new.get("sha256"):
             lines.append(f"{key} was {_named(old)}, now {_named(new)}")
-    if found["code"] != expected["code"]:
-        lines.append(f"residet was {found['code']}, now {expected['code']}")
+    if before["code"] != now["code"]:
+        lines.append(f"residet was {before['code']}, now {now['code']}")
     return lines
 
 
@@ -173,14 +175,6 @@ def _digest_of_state(state: Mapping[str, torch.Tensor]) -> str:
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()
-
-
-def _leaves(cfg: CfgNode, prefix: str = ""):
-    for key, value in cfg.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _named(file: Mapping) -> str:

@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from backbones.errors import InputError, printable
-from residet.cli.exits import exit_code  # noqa: F401  for tools that take it from here
 from residet.fingerprint import write_run
 from residet.output import release_locks, write_config
 from residet.plan import RunPlan
@@ -121,10 +120,10 @@ def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -
         return
     if args.num_machines > 1 and args.dist_url == "auto":
         raise InputError("--dist-url: several machines need the address of machine 0, tcp://HOST:PORT")
-    found = torch.cuda.device_count()
-    processes = max(min(1, found) if args.num_gpus is None else args.num_gpus, 1)
-    if (args.num_gpus or 0) > found:
-        raise InputError(f"--num-gpus: {args.num_gpus} asked for, {found} found")
+    gpus = torch.cuda.device_count()
+    processes = max(min(1, gpus) if args.num_gpus is None else args.num_gpus, 1)
+    if (args.num_gpus or 0) > gpus:
+        raise InputError(f"--num-gpus: {args.num_gpus} asked for, {gpus} found")
     if processes > 1:  # the processes save and leave; this one waits for them
         interrupts: list = []
         signal.signal(signal.SIGTERM, lambda *_: [p.terminate() for p in multiprocessing.active_children()])

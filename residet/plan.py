@@ -81,19 +81,22 @@ def plan_start(cfg: CfgNode, resume: bool, arch: str) -> RunPlan:
     return plan
 
 
-def check_same_run(plan: RunPlan, metadata: dict, table: Mapping[str, Key]) -> None:
-    """Adds lines on what has changed since the run was started to the plan.
+def check_same_run(plan: RunPlan, metadata: dict, table: Mapping[str, Key]) -> list[str]:
+    """Checks that a run that resumes is the run that was started.
 
     Args:
-        plan: of the run that resumes.
+        plan: the plan of the run that resumes.
         metadata: what the run's own checkpoints would say.
         table: the rows of the keys.
+
+    Returns:
+        lines for the log on the keys that have changed since the run was started.
 
     Raises:
         InputError: the checkpoint is one of another task, arch, classes or training data; or a key has changed that
             makes another run.
     """
-    plan.lines += changes(plan.cfg, table, plan.checkpoint["trainer"]["iteration"])
+    lines = changes(plan.cfg, table, plan.checkpoint["trainer"]["iteration"])
     if plan.checkpoint.get("train_data") not in (None, plan.train_data):
         raise InputError(
             f"--resume: {plan.weights.path}: was trained on other images or annotations; name the data that the run "
@@ -105,3 +108,4 @@ def check_same_run(plan: RunPlan, metadata: dict, table: Mapping[str, Key]) -> N
                 f"--resume: {plan.weights.path}: {key} is {plan.checkpoint.get(key)}, here it is {metadata[key]}; "
                 "resume with the config and data that the run was started with"
             )
+    return lines

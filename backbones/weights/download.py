@@ -7,7 +7,6 @@ checksum never stays there. Of several processes on a machine, one downloads, an
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import socket
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
+from backbones.whole_files import file_digest
 
 import torch.hub
 from iopath.common.file_io import file_lock
@@ -91,11 +91,8 @@ def _timeout() -> Iterator[None]:
 
 
 def _matches(path: Path, checksum: Checksum) -> bool:
-    digest = hashlib.new(checksum[0])
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest().startswith(checksum[1])
+    algorithm, beginning = checksum
+    return file_digest(path, algorithm).startswith(beginning)
 
 
 def _is_page(path: Path) -> bool:
@@ -125,8 +122,8 @@ def download_from_hub(name: str, repository: str, files: tuple[str, ...]) -> Pat
     from huggingface_hub import constants, errors
 
     for file in files:
-        if found := in_hub_cache(repository, file):
-            return found
+        if cached := in_hub_cache(repository, file):
+            return cached
     folder = f"models--{repository.replace('/', '--')}"
     place = f"copy the folder {folder} of that machine's cache into {constants.HF_HUB_CACHE}"
     for file in files:
@@ -151,8 +148,8 @@ def in_hub_cache(repository: str, file: str) -> Path | None:
     """A file of a repository in huggingface_hub's cache; None if the cache lacks the file."""
     import huggingface_hub
 
-    found = huggingface_hub.try_to_load_from_cache(repository, file)
-    return Path(found) if isinstance(found, str) else None
+    cached = huggingface_hub.try_to_load_from_cache(repository, file)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _failed(name: str, url: str, place: str, error: Exception) -> InputError:

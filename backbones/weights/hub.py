@@ -7,7 +7,6 @@ docs/weights.md has the names.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from backbones.catalogue import CATALOGUE
 from backbones.errors import InputError
 from backbones.weights.download import Checksum, download, download_from_hub, in_hub_cache
 from backbones.weights.published import PublishedWeights, best, find, for_network, published
+from backbones.whole_files import json_or_none
 
 import torch.hub
 import torchvision
@@ -231,12 +231,12 @@ def _timm_config(repository: str) -> dict:
     path = in_hub_cache(repository, "config.json")
     if path is None:
         return {}
+    content = json_or_none(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         config = content["pretrained_cfg"]
         metadata = {k: tuple(255 * float(v) for v in config[k]) for k in ("mean", "std") if k in config}
         name = str(content.get("architecture"))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {}
     if any(len(values) != 3 for values in metadata.values()):
         return {}

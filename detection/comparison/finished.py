@@ -11,10 +11,12 @@ from pathlib import Path
 from backbones.errors import InputError
 from backbones.interface import NetworkSpec
 from backbones.registry import spec_of_builder
+from backbones.whole_files import json_or_none
 from detection.config import default_config
 from detection.data.catalog import slug
 from residet.config import merge_config
 from residet.fingerprint import read_run
+from residet.metrics import read_metrics
 
 from detectron2.config import CfgNode
 
@@ -31,7 +33,7 @@ class FinishedRun:
         InputError: the folder holds no finished run, or a damaged one.
 
     Attributes:
-        folder: as given.
+        folder: the argument.
         cfg: the config of the run.
         results: the figures on the first test set by name, in %, as `results.json` has them.
         about: the content of run.json (residet.fingerprint); None for a run that has left none.
@@ -39,7 +41,7 @@ class FinishedRun:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        per_set = self._json(self.folder / "results.json")
+        per_set = json_or_none(self.folder / "results.json")
         if not isinstance(per_set, dict) or not per_set or not all(isinstance(r, dict) for r in per_set.values()):
             raise InputError(f"{folder}: holds no finished run of a detector; name the OUTPUT_DIR of one")
         self.dataset, self.results = next(iter(per_set.items()))
@@ -72,13 +74,13 @@ class FinishedRun:
 
     @property
     def key(self) -> str:
-        """What runs have in common that differ in their seed alone. A run without run.json has nothing in common."""
+        """A text that two runs share if they differ in their seed alone. A run without run.json shares its text with none."""
         if not self.about:
             return str(self.folder)
-        found = self.about["fingerprint"]
-        content = {k: v for k, v in found["config"].items() if k != "SEED"}
-        files = [found["weights"].get("sha256"), *(d.get("sha256") for d in found["data"].values())]
-        return json.dumps([content, files, found["code"]], sort_keys=True)
+        known_by = self.about["fingerprint"]
+        config = {k: v for k, v in known_by["config"].items() if k != "SEED"}
+        files = [known_by["weights"].get("sha256"), *(d.get("sha256") for d in known_by["data"].values())]
+        return json.dumps([config, files, known_by["code"]], sort_keys=True)
 
     def figure(self, name: str) -> float:
         """A figure of results.json; NaN where the run has no such figure."""
@@ -97,20 +99,8 @@ class FinishedRun:
 
     @functools.cached_property
     def curve(self) -> list[dict]:
-        """The lines of metrics.json, in the order of the iterations; empty if the run was not a training."""
-        try:
-            text = (self.part / "metrics.json").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return []
-        lines = {}
-        for line in text.splitlines():
-            try:
-                content = json.loads(line)
-            except (ValueError, RecursionError):
-                continue  # a killed run may leave a torn line
-            if isinstance(content, dict) and isinstance(content.get("iteration"), int):
-                lines[content["iteration"]] = content
-        return [lines[i] for i in sorted(lines)]
+        """The metrics of each iteration in metrics.json, in order; empty if the run was not a training."""
+        return list(read_metrics(self.part / "metrics.json").values())
 
     @property
     def training_seconds(self) -> float:
@@ -121,7 +111,7 @@ class FinishedRun:
     @functools.cached_property
     def speed(self) -> dict:
         """What `detection.inference.speed` has measured; {} for a run that measured nothing."""
-        content = self._json(self.part / "inference" / "speed.json")
+        content = json_or_none(self.part / "inference" / "speed.json")
         return content if isinstance(content, dict) else {}
 
     @property
@@ -129,29 +119,21 @@ class FinishedRun:
         """The top-1 error of the checkpoint that the run started from, in %, if results.json beside it says so."""
         if not self.cfg.MODEL.WEIGHTS:
             return NOT_KNOWN
-        content = self._json(Path(self.cfg.MODEL.WEIGHTS).with_name("results.json"))
+        content = json_or_none(Path(self.cfg.MODEL.WEIGHTS).with_name("results.json"))
         error = content.get("top1_error") if isinstance(content, dict) else None
         return float(error) if isinstance(error, int | float) else NOT_KNOWN
 
     @functools.cached_property
     def errors(self) -> dict:
         """The content of errors.json: TIDE's errors and the confusion matrix; {} if the file is missing."""
-        content = self._json(self.inference / "errors.json")
+        content = json_or_none(self.inference / "errors.json")
         return content if isinstance(content, dict) else {}
 
     @functools.cached_property
     def detections(self) -> list[dict] | None:
         """All detections in COCO's result format, with the data's own ids; None if the file is missing."""
-        content = self._json(self.inference / "coco_instances_results.json")
+        content = json_or_none(self.inference / "coco_instances_results.json")
         return content if isinstance(content, list) else None
-
-    @staticmethod
-    def _json(path: Path):
-        """The content of a JSON file; None if it cannot be read."""
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return None
 
 
 def is_known(value: float) -> bool:

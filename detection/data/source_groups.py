@@ -5,11 +5,12 @@ Images of one source look alike. If some of them are trained on and others teste
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from backbones.whole_files import file_digest
 
 # Roboflow names the copies of a.jpg a_jpg.rf.HASH.jpg.
 _ROBOFLOW = re.compile(r"(?P<source>.+)\.rf\.[0-9A-Za-z]{8,}")
@@ -106,5 +107,5 @@ def identical_files(paths: Sequence[Path]) -> list[list[int]]:
     by_content = defaultdict(list)
     for size, indices in by_size.items():
         for i in indices if len(indices) > 1 else ():
-            by_content[size, hashlib.md5(paths[i].read_bytes()).digest()].append(i)
+            by_content[size, file_digest(paths[i], "md5")].append(i)
     return [indices for indices in by_content.values() if len(indices) > 1]

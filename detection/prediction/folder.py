@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.whole_files import write_json, write_text
+from backbones.whole_files import json_or_none, write_json, write_text
 from detection.prediction.detections import Detections
 
 _COLUMNS = ("image", "class", "score", "x0", "y0", "x1", "y1")
@@ -115,10 +115,7 @@ class PredictionFolder:
 def _check_folder(folder: Path, settings: dict) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    try:
-        held = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        held = None
+    held = json_or_none(folder / "settings.json")
     if not isinstance(held, dict) or "predictor" not in held:
         raise InputError(f"--output: {folder} exists and holds no predictions; name another folder")
     if other := [key for key in settings if held.get(key) != settings[key]]:

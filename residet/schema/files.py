@@ -31,7 +31,7 @@ def read_yaml(path: str | Path, named_by: tuple[Path, ...] = ()) -> dict:
     if path.resolve() in (file.resolve() for file in named_by):
         raise InputError(f"{path}: its {_BASE} names a file that names this one again; take one of them out")
     try:
-        content = read_text(path.read_text(encoding="utf-8"), path)
+        content = parse_yaml(path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: cannot be read ({e}); a config is a text file in UTF-8") from e
     bases = content.pop(_BASE, [])
@@ -42,7 +42,7 @@ def read_yaml(path: str | Path, named_by: tuple[Path, ...] = ()) -> dict:
     return merged
 
 
-def read_text(text: str, source: str | Path) -> dict:
+def parse_yaml(text: str, source: str | Path) -> dict:
     """The keys and values in the text of a config.
 
     Raises:

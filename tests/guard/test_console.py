@@ -5,7 +5,8 @@ import warnings
 
 from backbones.errors import InputError, printable, shown
 from classification.config import default_config
-from residet.launch import exit_code, resolve_device, start_log
+from residet.cli.exits import exit_code
+from residet.launch import resolve_device, start_log
 from residet.plan import RunPlan
 
 import pytest

@@ -6,7 +6,6 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
 from classification.config import default_config
-from classification.curve import read_metrics
 from classification.data.loaders import build_train_loader
 from classification.keys import check_keys
 from classification.model import Classifier
@@ -14,6 +13,7 @@ from classification.prepare import prepare
 from classification.trainer import ClassificationTrainer, train
 from residet.engine.checkpointer import RunCheckpointer
 from residet.engine.hooks import BestCheckpoint, LogPrinter
+from residet.metrics import read_metrics
 
 import pytest
 import torch
@@ -110,7 +110,8 @@ def test_the_average_is_evaluated_and_saved(make_plan, tmp_path):
 
 def test_the_best_state_is_kept_and_the_last_one_too(make_plan, tmp_path):
     trained(make_plan("CLASSIFICATION.EPOCHS", 6))
-    errors = dict(read_metrics(tmp_path / "metrics.json")["val/top1_error"])
+    metrics = read_metrics(tmp_path / "metrics.json").items()
+    errors = {i: values["val/top1_error"] for i, values in metrics if "val/top1_error" in values}
     best = read_checkpoint(tmp_path / "model_best.pth")
     assert best["trainer"]["iteration"] == min(errors, key=lambda i: (errors[i], i))
     assert "optimizer" in best["trainer"]["_trainer"] and best["trainer"]["hooks"]["BestCheckpoint"]["best"] == min(
