@@ -1,4 +1,4 @@
-"""Reads metrics.json, in which a run has left its metrics, a JSON object in a line for each iteration that was written."""
+"""Reads metrics.json, where a run has left its metrics: a line with a JSON object for each iteration that was logged."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class FinishedRun:
 
     @property
     def key(self) -> str:
-        """A text that two runs share if they differ in their seed alone. A run without run.json shares its text with none."""
+        """A text that is the same for runs that differ in their seed alone; without run.json, the folder of the run."""
         if not self.about:
             return str(self.folder)
         known_by = self.about["fingerprint"]

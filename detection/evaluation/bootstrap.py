@@ -17,9 +17,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from detection.evaluation.coco import coco_object
+
 import numpy as np
 from numpy import ndarray
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 RESAMPLES = 1000
@@ -59,24 +60,20 @@ class Matched:
     classes: list[ClassMatches]
 
 
-def match(truth: dict, found: list[dict]) -> Matched:
+def match(truth: dict, results: list[dict]) -> Matched:
     """Matches detections with objects, as pycocotools does.
 
     Args:
         truth: the content of a COCO annotation file. An annotation's `difficult` does not count, as in COCO's AP.
-        found: the detections, in COCO's result format, with the ids of `truth`.
+        results: the detections, in COCO's result format, with the ids of `truth`.
     """
+    objects = coco_object(truth, "pycocotools")
     with contextlib.redirect_stdout(io.StringIO()):
-        objects = COCO()
-        objects.dataset = truth
-        objects.createIndex()
         # loadRes takes no empty list.
-        evaluation = COCOeval(objects, objects.loadRes(found) if found else COCO(), "bbox")
+        detected = objects.loadRes(results) if results else coco_object({**truth, "annotations": []}, "pycocotools")
+        evaluation = COCOeval(objects, detected, "bbox")
         evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
         evaluation.params.maxDets = [100]
-        if not found:
-            evaluation.cocoDt.dataset = {**truth, "annotations": []}
-            evaluation.cocoDt.createIndex()
         evaluation.evaluate()
     params = evaluation.params
     images, classes = len(params.imgIds), len(params.catIds)

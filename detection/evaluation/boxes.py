@@ -112,14 +112,22 @@ def objects_by_image(records: Sequence[dict]) -> dict[object, tuple[ndarray, nda
         image id -> boxes x0, y0, x1, y1 in pixels (M, 4), classes (M,), and whether to ignore the object, since it is
         `difficult` or a crowd (M,).
     """
-    objects = {}
-    for record in records:
-        annotations = record["annotations"]
-        boxes = np.array([a["bbox"] for a in annotations], dtype=float).reshape(-1, 4)
-        classes = np.array([a["category_id"] for a in annotations], dtype=int)
-        ignored = np.array([bool(a.get("difficult") or a["iscrowd"]) for a in annotations], dtype=bool)
-        objects[record["image_id"]] = boxes, classes, ignored
-    return objects
+    return {record["image_id"]: objects_of(record["annotations"]) for record in records}
+
+
+def objects_of(annotations: Sequence[dict]) -> tuple[ndarray, ndarray, ndarray]:
+    """The objects of one image.
+
+    Args:
+        annotations: the annotations of a dataset dict.
+
+    Returns:
+        boxes x0, y0, x1, y1 in pixels (M, 4), classes (M,), and whether to ignore the object (M,).
+    """
+    boxes = np.array([a["bbox"] for a in annotations], dtype=float).reshape(-1, 4)
+    classes = np.array([a["category_id"] for a in annotations], dtype=int)
+    ignored = np.array([bool(a.get("difficult") or a["iscrowd"]) for a in annotations], dtype=bool)
+    return boxes, classes, ignored
 
 
 def iou(a: ndarray, b: ndarray, *, of_first: bool = False) -> ndarray:

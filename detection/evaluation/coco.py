@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.whole_files import write_json
-from detection.data.layouts.coco import coco_truth
+from detection.data.layouts.coco import coco_results, coco_truth
 from detection.evaluation.boxes import BoxEvaluator, Detections
 
 import numpy as np
@@ -100,22 +100,18 @@ class BoxCOCOEvaluator(BoxEvaluator):
 
 
 def as_coco_results(detections: Detections, image_ids: Sequence, category_ids: Sequence[int]) -> list[dict]:
-    """Detections in COCO's result format: boxes are x, y, width, height.
+    """The detections of a data set in COCO's result format.
 
     Args:
-        detections: the detections of a data set.
+        detections: the detections.
         image_ids: the id that each image gets (I,).
         category_ids: the id that each class gets (K,).
     """
     images = itertools.chain.from_iterable(
         itertools.repeat(image, count) for image, count in zip(image_ids, np.diff(detections.starts), strict=False)
     )
-    boxes = np.concatenate([detections.boxes[:, :2], detections.boxes[:, 2:] - detections.boxes[:, :2]], axis=1)
-    columns = images, detections.classes.tolist(), boxes.tolist(), detections.scores.tolist()
-    return [
-        {"image_id": image, "category_id": category_ids[kind], "bbox": box, "score": score}
-        for image, kind, box, score in zip(*columns, strict=True)
-    ]
+    categories = (category_ids[kind] for kind in detections.classes.tolist())
+    return coco_results(images, categories, detections.boxes, detections.scores)
 
 
 class ProposalEvaluator(DatasetEvaluator):
@@ -150,7 +146,7 @@ class ProposalEvaluator(DatasetEvaluator):
         if not self.annotated:
             return {}
         predictions = [*itertools.chain.from_iterable(gathered)]
-        truth = _quietly(_coco("pycocotools"), self.truth.content)
+        truth = coco_object(self.truth.content, "pycocotools")
         recall = {}
         for limit, (area, suffix) in itertools.product((100, 1000), _AREAS.items()):
             stats = _evaluate_box_proposals(predictions, truth, area=area, limit=limit)
@@ -158,12 +154,12 @@ class ProposalEvaluator(DatasetEvaluator):
         return {"box_proposals": recall}
 
 
-def coco_stats(truth: dict, found: list[dict], api: str) -> tuple[np.ndarray, np.ndarray | None]:
+def coco_stats(truth: dict, results: list[dict], api: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Computes the 12 numbers of COCO's evaluation of boxes.
 
     Args:
         truth: the objects, as the content of a COCO annotation file.
-        found: the detections, in COCO's result format.
+        results: the detections, in COCO's result format.
         api: the library, a name in `APIS`.
 
     Returns:
@@ -171,31 +167,27 @@ def coco_stats(truth: dict, found: list[dict], api: str) -> tuple[np.ndarray, np
         an array by (IoU, recall, class, area, number of detections), as COCOeval has it. Without detections the numbers
         are 0 and the precision is None.
     """
-    if not found:
+    if not results:
         return np.zeros(12), None
-    COCO, COCOeval = _coco(api), _coco_eval(api)
-    coco = _quietly(COCO, truth)
-    evaluation = COCOeval(coco, _quietly(coco.loadRes, found), "bbox")
+    coco = coco_object(truth, api)
+    evaluation = _coco_eval(api)(coco, _quietly(coco.loadRes, results), "bbox")
     for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
         _quietly(step)
     return np.asarray(evaluation.stats[:12]), np.asarray(evaluation.eval["precision"])
 
 
-def _coco(api: str):
-    """The function that makes the library's COCO object from the content of an annotation file."""
-    if api == "pycocotools":
-        from pycocotools.coco import COCO
+def coco_object(content: dict, api: str):
+    """The library's COCO object of the content of an annotation file. `api` is a name in `APIS`."""
+    if api == "faster_coco_eval":
+        from faster_coco_eval import COCO
 
-        def coco_from_dict(content: dict) -> COCO:
-            coco = COCO()
-            coco.dataset = content
-            coco.createIndex()
-            return coco
+        return _quietly(COCO, content)
+    from pycocotools.coco import COCO
 
-        return coco_from_dict
-    from faster_coco_eval import COCO
-
-    return COCO
+    coco = COCO()
+    coco.dataset = content
+    _quietly(coco.createIndex)
+    return coco
 
 
 def _coco_eval(api: str):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from backbones.errors import InputError
+from detection.data.layouts.coco import coco_results
 from detection.prediction.images import ImageSource, pixels_of
 
 import numpy as np
@@ -61,18 +62,17 @@ class Detections:
     def to_dict(self) -> dict:
         """Plain values for JSON: {"width", "height", "detections": [{"box", "score", "class", "class_id"}, …]}."""
         columns = self.boxes.tolist(), self.scores.tolist(), self.names, self.class_ids.tolist()
-        found = [
-            dict(zip(("box", "score", "class", "class_id"), row, strict=True)) for row in zip(*columns, strict=True)
-        ]
-        return {"width": self.size[1], "height": self.size[0], "detections": found}
+        keys = ("box", "score", "class", "class_id")
+        objects = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        return {"width": self.size[1], "height": self.size[0], "detections": objects}
 
     @classmethod
     def from_dict(cls, content: dict, classes: Sequence[str], source: ImageSource, channels=None) -> Detections:
         """The detections that `to_dict` made `content` of; `source` is their image."""
-        found = content["detections"]
-        boxes = np.array([d["box"] for d in found], np.float32).reshape(-1, 4)
-        scores = np.array([d["score"] for d in found], np.float32)
-        class_ids = np.array([d["class_id"] for d in found], np.int64)
+        objects = content["detections"]
+        boxes = np.array([o["box"] for o in objects], np.float32).reshape(-1, 4)
+        scores = np.array([o["score"] for o in objects], np.float32)
+        class_ids = np.array([o["class_id"] for o in objects], np.int64)
         size = content["height"], content["width"]
         return cls(boxes, scores, class_ids, tuple(classes), size, source, channels)
 
@@ -94,12 +94,8 @@ class Detections:
         ids = category_ids if category_ids is not None else {name: i for i, name in enumerate(self.classes)}
         if missing := set(self.names) - set(ids):
             raise InputError(f"category_ids: gives no id for {', '.join(sorted(missing))}; add these classes")
-        corners = np.hsplit(self.boxes.astype(np.float64), 2)  # in double precision, as an evaluation does
-        boxes = np.hstack([corners[0], corners[1] - corners[0]])
-        return [
-            {"image_id": image_id, "category_id": ids[name], "bbox": box, "score": score}
-            for name, box, score in zip(self.names, boxes.tolist(), self.scores.tolist(), strict=True)
-        ]
+        images = [image_id] * len(self)
+        return coco_results(images, (ids[name] for name in self.names), self.boxes, self.scores)
 
     def to_supervision(self) -> supervision.Detections:
         """The detections as `supervision.Detections`, with the names of the classes in data["class_name"].

@@ -11,6 +11,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.pixels import read_image
 from detection.evaluation import tide
+from detection.evaluation.boxes import objects_of
 
 import numpy as np
 from PIL import Image
@@ -112,13 +113,10 @@ def worst_pictures(records: Sequence[dict], found: Sequence[dict], classes: Sequ
 
 
 def _picture(record: dict, found: list[dict], classes: Sequence[str]) -> Picture:
-    objects = record.get("annotations", ())
     boxes = np.array([d["bbox"] for d in found], float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     scores, kinds = np.array([d["score"] for d in found], float), np.array([d["class"] for d in found], int)
-    truth = np.array([a["bbox"] for a in objects], float).reshape(-1, 4)
-    labels = np.array([a["category_id"] for a in objects], int)
-    ignored = np.array([bool(a.get("difficult") or a["iscrowd"]) for a in objects], bool)
+    truth, labels, ignored = objects_of(record.get("annotations", ()))
     matched = tide.match([(boxes, scores, kinds, truth, labels, ignored)])
     order = np.argsort(-scores, kind="stable")[: len(matched.scores)]  # as `match` sorts them
     counted, names = truth[~ignored], labels[~ignored]

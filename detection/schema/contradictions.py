@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
 from detection.schema.contradictions_maps import of_anchors, of_maps
+from detection.schema.table import EVALUATORS
 
 from detectron2.config import CfgNode
 
@@ -108,11 +109,11 @@ def _of_heads(cfg: CfgNode) -> Iterator[str]:
 
 
 def _of_images(cfg: CfgNode) -> Iterator[str]:
-    given, crop = cfg.INPUT, cfg.INPUT.CROP
-    if given.MIN_SIZE_TRAIN_SAMPLING == "range" and len(given.MIN_SIZE_TRAIN) != 2:
-        yield f"INPUT.MIN_SIZE_TRAIN: {given.MIN_SIZE_TRAIN} are not the two ends of a range; give (SHORTEST, LONGEST)"
-    elif given.MIN_SIZE_TRAIN_SAMPLING == "range" and given.MIN_SIZE_TRAIN[0] > given.MIN_SIZE_TRAIN[1]:
-        yield f"INPUT.MIN_SIZE_TRAIN: {given.MIN_SIZE_TRAIN} is no range; give the shorter side first"
+    inputs, crop = cfg.INPUT, cfg.INPUT.CROP
+    if inputs.MIN_SIZE_TRAIN_SAMPLING == "range" and len(inputs.MIN_SIZE_TRAIN) != 2:
+        yield f"INPUT.MIN_SIZE_TRAIN: {inputs.MIN_SIZE_TRAIN} are not the two ends of a range; give (SHORTEST, LONGEST)"
+    elif inputs.MIN_SIZE_TRAIN_SAMPLING == "range" and inputs.MIN_SIZE_TRAIN[0] > inputs.MIN_SIZE_TRAIN[1]:
+        yield f"INPUT.MIN_SIZE_TRAIN: {inputs.MIN_SIZE_TRAIN} is no range; give the shorter side first"
     if crop.TYPE.startswith("relative") and max(crop.SIZE) > 1:
         yield f"INPUT.CROP.SIZE: {crop.SIZE} are no shares of the image; give values up to 1, or a TYPE in pixels"
     if crop.ENABLED and crop.TYPE.startswith("absolute") and not all(isinstance(side, int) for side in crop.SIZE):
@@ -171,6 +172,5 @@ def metric_groups(cfg: CfgNode) -> list[str]:
     if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
         groups = ["box_proposals"]
     else:
-        group_of = {"coco": "bbox", "voc": "voc", "errors": "errors"}
-        groups = [group_of[evaluator] for evaluator in cfg.TEST.EVALUATORS]
+        groups = [EVALUATORS[evaluator] for evaluator in cfg.TEST.EVALUATORS]
     return groups + ["validation"] * cfg.TEST.LOSS

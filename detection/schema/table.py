@@ -17,7 +17,8 @@ from residet.schema.shared import SHARE, SHARED
 
 _PIXELS = Whole(1, 2**16)
 _FILES = Several(Text(empty=False))
-EVALUATORS = ("coco", "voc", "errors")
+# Name in TEST.EVALUATORS -> the group of its results: "bbox" is the group of "bbox/AP".
+EVALUATORS = {"coco": "bbox", "voc": "voc", "errors": "errors"}
 CROPS = ("relative_range", "relative", "absolute", "absolute_range")
 
 
@@ -104,7 +105,7 @@ _TEST = {
     "TEST.TILES.OVERLAP": Key(Real(low=0, below=1)),
     "TEST.LOSS": Key(Flag()),
     "TEST.COCO_API": Key(Choice(APIS)),
-    "TEST.EVALUATORS": Key(Several(Choice(EVALUATORS), 1)),
+    "TEST.EVALUATORS": Key(Several(Choice(tuple(EVALUATORS)), 1)),
     "TEST.PICTURES": Key(Whole(), resume=True),
 }
 

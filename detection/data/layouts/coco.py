@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -14,6 +14,7 @@ from detection.data.layouts.files import read_json
 from detection.data.layouts.images import check_absent
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
+import numpy as np
 from detectron2.structures import BoxMode
 
 # More pixels on a side than any image has. Larger numbers in a file are errors that would overflow as floats.
@@ -252,6 +253,23 @@ def coco_truth(
         "categories": [{"id": i, "name": name} for i, name in zip(ids, classes, strict=True)],
         "annotations": annotations,
     }
+
+
+def coco_results(
+    image_ids: Iterable[int | str], category_ids: Iterable[int], boxes: np.ndarray, scores: np.ndarray
+) -> list[dict]:
+    """Detections in COCO's result format, with boxes as x, y, width, height in double precision.
+
+    Args:
+        image_ids: id of each detection's image (N,).
+        category_ids: id of each detection's class (N,).
+        boxes: x0, y0, x1, y1 in pixels (N, 4).
+        scores: from 0 to 1 (N,).
+    """
+    first, last = np.hsplit(boxes.astype(np.float64), 2)
+    columns = image_ids, category_ids, np.hstack([first, last - first]).tolist(), scores.tolist()
+    keys = ("image_id", "category_id", "bbox", "score")
+    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def write_coco(records: list[dict], classes: Sequence[str], path: Path) -> None:
