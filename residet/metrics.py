@@ -1,4 +1,4 @@
-"""Reads metrics.json, where a run has left its metrics: a line with a JSON object for each iteration that was logged."""
+"""Reads metrics.json, where a run has left its metrics: a line with a JSON object for each iteration logged."""
 
 from __future__ import annotations
 

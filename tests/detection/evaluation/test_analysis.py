@@ -155,8 +155,7 @@ def test_data_without_truth_is_only_predicted(registered, tmp_path):
     truth = json.loads(Path(cfg.DATASETS.TEST[0]).read_text())
     (tmp_path / "test.json").write_text(json.dumps({k: v for k, v in truth.items() if k != "annotations"}))
     cfg.DATASETS.TEST, cfg.DATASETS.CLASSES = (str(tmp_path / "test.json"),), CLASSES
-    (line,) = resolve_datasets(cfg)
-    assert "20 images without annotations" in line
+    assert any("20 images without annotations" in line for line in resolve_datasets(cfg))
     (name,) = cfg.DATASETS.TEST
     assert run(DetectionTrainer.build_evaluator(cfg, name), name, outputs) == {}
     found = json.loads(next((tmp_path / "out").rglob("coco_instances_results.json")).read_text())
