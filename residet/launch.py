@@ -17,6 +17,7 @@ from residet.cli.exits import exit_code  # noqa: F401  for tools that take it fr
 from residet.fingerprint import write_run
 from residet.output import release_locks, write_config
 from residet.plan import RunPlan
+from residet.progress import ConsoleHandler
 
 import torch
 from detectron2.config import CfgNode
@@ -70,7 +71,7 @@ def start_log(plan: RunPlan, title: str) -> None:
 
     file = logging.FileHandler(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
     file.setFormatter(_Printable("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
-    console = logging.StreamHandler(sys.stdout)
+    console = ConsoleHandler()
     console.setFormatter(_Printable("%(message)s"))
     console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     logging.captureWarnings(True)  # warnings of libraries are for those who look into log.txt
