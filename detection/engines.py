@@ -12,7 +12,6 @@ from backbones.portable import SUFFIXES
 from backbones.portable.files import open_session
 from detection.build import build_detector
 from detection.config import default_config
-from detection.contradictions import check_testing
 from detection.data.mapper import DetectionMapper
 from detection.exporting.detectors import write_detector
 from detection.exporting.runtime import RuntimeDetector
