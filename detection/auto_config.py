@@ -62,9 +62,9 @@ def _resolve_schedule(
         solver.CHECKPOINT_PERIOD = min(solver.CHECKPOINT_PERIOD, max(length // 10, 1))
     epochs = length * solver.IMS_PER_BATCH / images
     return [
-        f"schedule: {length} iterations of {solver.IMS_PER_BATCH}, {epochs:.0f} epochs of {images} images, steps at "
-        f"{list(solver.STEPS)}, warm-up {solver.WARMUP_ITERS} (the config has {before} for {reference} images); "
-        "to choose another schedule, set SOLVER.MAX_ITER"
+        f"scaled to the data: {length} iterations of {solver.IMS_PER_BATCH} images, {epochs:.0f} epochs of {images} "
+        f"images (the config has {before} iterations for {reference} images); to choose another length, set "
+        "SOLVER.MAX_ITER"
     ]
 
 

@@ -68,7 +68,7 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
         Images are (3, H, W) uint8 with channels in the order `model.cfg.INPUT.FORMAT`.
 
     Raises:
-        InputError: a file cannot be read, an option is unknown, or the weights do not fit.
+        InputError: a file cannot be read, an option is unknown, or the weights or their channel order do not fit.
     """
     cfg = default_config()
     if Path(source).suffix in (".yaml", ".yml"):
@@ -85,7 +85,7 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
         merge_options(cfg, options or [], "options")
     resolve_device(cfg)
     check_keys(cfg, eval_only=True)
-    return _build(cfg, parameters)
+    return _build(cfg, parameters, (options or [])[::2])
 
 
 def merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
@@ -105,9 +105,9 @@ def merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
         raise InputError(f"{source}: its config cannot be read ({str(e).removeprefix(f'{source}: ')})") from e
 
 
-def _build(cfg: CfgNode, weights: Weights | None) -> nn.Module:
+def _build(cfg: CfgNode, weights: Weights | None, overridden_keys: list[str]) -> nn.Module:
     if weights:
-        resolve_preprocessing(cfg, weights)
+        resolve_preprocessing(cfg, weights, overridden_keys)
         if weights.is_detector and weights.classes:
             cfg.DATASETS.CLASSES = weights.classes
             cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = len(weights.classes)

@@ -69,7 +69,7 @@ def prepare(
     if eval_only:
         cfg.DATASETS.TRAIN = cfg.DATASETS.PROPOSAL_FILES_TRAIN = ()
     if weights:
-        resolve_preprocessing(cfg, weights)
+        resolve_preprocessing(cfg, weights, overridden_keys)
         _resolve_detector(cfg, weights, eval_only, overridden_keys)
     plan.lines += resolve_datasets(cfg)
     plan.train_data = digest_of_data(cfg.DATASETS.TRAIN)
@@ -82,11 +82,6 @@ def prepare(
         plan.lines += resolve_schedule_and_anchors(cfg, overridden_keys, schedule_batch_size, anchors=anchors)
     if resume:
         plan.lines += check_same_run(plan, DetectionTrainer.metadata(cfg), TABLE)
-    elif not weights and (cfg.MODEL.BACKBONE.FREEZE_AT or cfg.MODEL.RESNETS.NORM == "FrozenBN"):
-        plan.lines.append(
-            "MODEL.WEIGHTS is empty: MODEL.BACKBONE.FREEZE_AT and FrozenBN freeze random weights; "
-            "name a checkpoint, or set them to 0 and BN"
-        )
     images = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)
     summarise(plan, in_words(cfg), cfg.DATASETS.CLASSES, images, [phase["name"] for phase in cfg.PHASES])
     cfg.freeze()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from backbones.registry import spec_of_builder
+from backbones.weights.published import for_network
 from detection.auto_config import resolve_schedule_and_anchors
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
@@ -25,7 +28,7 @@ _COMMENTS = {
     "MODEL.ANCHOR_GENERATOR.SIZES": "Sides of the anchors in pixels of the resized image, a list for each map.",
     "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": "Height / width of the anchors.",
     "DATASETS.TRAIN": "",
-    "DATASETS.TEST": "",
+    "DATASETS.TEST": "Without test data, each run splits a share of the training images off: DATASETS.VAL_SHARE.",
     "DATASETS.CLASSES": "The classes, in the order of the detector's outputs.",
     "DATASETS.SCHEDULE_IMAGES": "0: the schedule and the anchors here are for these data, and are not scaled again.",
     "INPUT.MIN_SIZE_TRAIN": "Short side of a training image in pixels, one of these at random.",
@@ -43,7 +46,7 @@ _COMMENTS = {
 _HEADER = """\
 A detector for {data}, written by `residet new`. To train it:
 
-    residet train --config-file {file} --weights CLASSIFIER.pth
+    {command}
 
 A key that is not here has the value of the config that _BASE_ names. What was found and chosen:
 """
@@ -51,7 +54,7 @@ A key that is not here has the value of the config that _BASE_ names. What was f
 
 def starter_config(
     data: str, base: str, arch: str, file: Path, layout: str = "", skip_missing: bool = False
-) -> tuple[str, list[str]]:
+) -> tuple[str, list[str], str]:
     """The text of a config for some data.
 
     Args:
@@ -63,7 +66,7 @@ def starter_config(
         skip_missing: leave out images whose file is absent, instead of refusing the data.
 
     Returns:
-        the text, and lines on what was read and chosen.
+        the text, lines on what was read and chosen, and the command that trains with the config.
 
     Raises:
         InputError: the data, the config or the network cannot be used.
@@ -76,20 +79,33 @@ def starter_config(
     cfg.DATASETS.FORMAT = layout or cfg.DATASETS.FORMAT
     cfg.DATASETS.SKIP_MISSING = skip_missing or cfg.DATASETS.SKIP_MISSING
     train, test = data_splits(str(Path(data).resolve()), cfg.DATASETS.FORMAT)
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train,), (test,)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (train,), (test or train,)
     lines = resolve_datasets(cfg)
+    if not test:
+        cfg.DATASETS.TEST = ()
+        lines = [line for line in lines if not line.startswith("warning: ")]  # that training and test data are the same
+        lines.append(
+            f"no test data: a run tests on {cfg.DATASETS.VAL_SHARE:.0%} of the images, and trains on the others"
+        )
     lines += resolve_schedule_and_anchors(cfg, (), cfg.SOLVER.IMS_PER_BATCH, anchors=True)
     cfg.DATASETS.SCHEDULE_IMAGES = 0
     cfg.OUTPUT_DIR = f"output/{file.stem}"
     chosen, given = _leaves(cfg), _leaves(before)
     changed = [key for key in chosen if chosen[key] != given[key] and key not in (*_COMMENTS, *OVERWRITTEN)]
     keys = sorted([*_COMMENTS, *changed], key=lambda key: list(cfg).index(key.split(".")[0]))
-    header = [*_HEADER.format(data=Path(data).resolve(), file=file).splitlines(), ""]
+    command = f"residet train --config-file {shlex.quote(str(file))} --weights {_weights(cfg)}"
+    header = [*_HEADER.format(data=Path(data).resolve(), command=command).splitlines(), ""]
     for line in lines:
         header += textwrap.wrap(line, 110, initial_indent="- ", subsequent_indent="  ")
     text = "\n".join(f"# {line}".rstrip() for line in header)
     base = str(Path(base).resolve()) if Path(base).is_file() else base
-    return f"{text}\n_BASE_: {json.dumps(base, ensure_ascii=False)}\n{_yaml({key: chosen[key] for key in keys})}", lines
+    text = f"{text}\n_BASE_: {json.dumps(base, ensure_ascii=False)}\n{_yaml({key: chosen[key] for key in keys})}"
+    return text, lines, command
+
+
+def _weights(cfg: CfgNode) -> str:
+    """What to start from: published weights of the network, or a classifier of the user's own if there are none."""
+    return "auto" if for_network(spec_of_builder(cfg.MODEL.BACKBONE.NAME).name) else "CLASSIFIER.pth"
 
 
 def _leaves(cfg: CfgNode, prefix: str = "") -> dict[str, object]:

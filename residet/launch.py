@@ -16,6 +16,7 @@ from backbones.errors import InputError, printable
 from residet.fingerprint import write_run
 from residet.output import release_locks, write_config
 from residet.plan import RunPlan
+from residet.progress import ConsoleHandler
 
 import torch
 from detectron2.config import CfgNode
@@ -69,7 +70,7 @@ def start_log(plan: RunPlan, title: str) -> None:
 
     file = logging.FileHandler(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
     file.setFormatter(_Printable("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
-    console = logging.StreamHandler(sys.stdout)
+    console = ConsoleHandler()
     console.setFormatter(_Printable("%(message)s"))
     console.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     logging.captureWarnings(True)  # warnings of libraries are for those who look into log.txt

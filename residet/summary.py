@@ -36,6 +36,7 @@ def summarise(plan: RunPlan, network: str, classes: Sequence[str], images: int, 
     facts |= {"device": _device(cfg), "precision": _precision(cfg), "seed": str(cfg.SEED)}
     facts["results"] = f"{cfg.OUTPUT_DIR}: model_final.pth, results.json, log.txt" if images else cfg.OUTPUT_DIR
     plan.lines += [_line(name, text) for name, text in facts.items()]
+    plan.lines += _warnings(cfg) if images and not phases else []
 
 
 def _line(name: str, text: str) -> str:
@@ -55,10 +56,33 @@ def _weights(plan: RunPlan) -> str:
 def _schedule(cfg: CfgNode, images: int) -> str:
     solver = cfg.SOLVER
     passes = solver.MAX_ITER * solver.IMS_PER_BATCH / images
+    steps = [step for step in solver.STEPS if step < solver.MAX_ITER] if _falls_in_steps(cfg) else []
     return (
         f"{solver.MAX_ITER} iterations of {solver.IMS_PER_BATCH} images, {passes:.3g} passes over {images} images; "
         f"learning rate {solver.BASE_LR:g}, {solver.LR_SCHEDULER_NAME}, warm-up {solver.WARMUP_ITERS}"
+        + (f", steps at {', '.join(map(str, steps))}" if steps else "")
     )
+
+
+def _falls_in_steps(cfg: CfgNode) -> bool:
+    return cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR"
+
+
+def _warnings(cfg: CfgNode) -> list[str]:
+    """Lines on a schedule of another length than the run, as a user gets who sets SOLVER.MAX_ITER alone."""
+    solver, lines = cfg.SOLVER, []
+    if 0 < solver.MAX_ITER <= solver.WARMUP_ITERS:
+        lines.append(
+            f"warning: SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}, so that the run of {solver.MAX_ITER} iterations "
+            f"is over before the warm-up is; set SOLVER.WARMUP_ITERS, such as {solver.MAX_ITER // 20}"
+        )
+    if _falls_in_steps(cfg) and solver.STEPS and min(solver.STEPS) >= solver.MAX_ITER:
+        two = (solver.MAX_ITER * 2 // 3, solver.MAX_ITER * 8 // 9)
+        lines.append(
+            f"warning: SOLVER.STEPS are {list(solver.STEPS)}, so that the learning rate does not fall in the run of "
+            f'{solver.MAX_ITER} iterations; set SOLVER.STEPS, such as "{two}"'
+        )
+    return lines
 
 
 def _device(cfg: CfgNode) -> str:

@@ -25,11 +25,12 @@ def work(args):
     file = Path(args.output)
     if file.exists():
         raise InputError(f"--output: {file} exists; name another file")
-    text, lines = starter_config(args.data, args.config_file, args.arch, file, args.format or "", args.skip_missing)
+    chosen = starter_config(args.data, args.config_file, args.arch, file, args.format or "", args.skip_missing)
+    text, lines, command = chosen
     write_text(text, file)
     for line in lines:
         print(line)
-    print(f"written: {file}; read it, then: residet train --config-file {file} --weights CLASSIFIER.pth")
+    print(f"written: {file}; read it, then: {command}")
 
 
 def parse(argv=None):

@@ -1,6 +1,7 @@
 """Trains Faster R-CNN on a backbone of the catalogue, or evaluates a trained detector.
 
-tools/train_net.py --config-file configs/faster_rcnn_wrn34_2.yaml --num-gpus 8
+tools/train_net.py --data DIR --weights auto
+tools/train_net.py --config-file configs/faster_rcnn_wrn34_2.yaml --weights W --num-gpus 8
 tools/train_net.py --config-file configs/faster_rcnn_resnet18_fpn.yaml --train DIR_OR_JSON --val DIR_OR_JSON --weights W
 tools/train_net.py --config-file output/detection/config.yaml --eval-only --weights output/detection/model_final.pth
 tools/train_net.py --data DIR --eval-only --weights A.pth --weights B.pth --shares 2,1
@@ -96,12 +97,15 @@ def configure(args):
 
 def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
+    from detection.config import check_start
     from detection.data.splitting import resolve_test_data
     from detection.phases import resolve_phases_output
     from detection.prepare import prepare
     from residet.output import resolve_output
 
     cfg, schedule_batch_size = configure(args)
+    if not (args.eval_only or args.resume):
+        check_start(cfg)
     if cfg.PHASES and not args.eval_only:
         resume = resolve_phases_output(cfg, resume=args.resume)
     else:

@@ -6,7 +6,7 @@ A residet checkpoint is a dict: `model` (parameters by name), the metadata of `C
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -181,7 +181,7 @@ def _without_pixels(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
     return {k: v for k, v in state.items() if not k.startswith(dropped)}, pixels
 
 
-def resolve_preprocessing(cfg, weights: Weights) -> None:
+def resolve_preprocessing(cfg, weights: Weights, overridden_keys: Collection[str] = ()) -> None:
     """Sets MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT to the pixels that the weights were trained with.
 
     A key stays as it is if the file does not give its value.
@@ -189,13 +189,25 @@ def resolve_preprocessing(cfg, weights: Weights) -> None:
     Args:
         cfg: detectron2's config, changed in place.
         weights: the weights that the model will load.
+        overridden_keys: keys that the user has set.
+
+    Raises:
+        InputError: the user has set a key to another value than the weights were trained with.
     """
-    if weights.mean:
-        cfg.MODEL.PIXEL_MEAN = list(weights.mean)
-    if weights.std:
-        cfg.MODEL.PIXEL_STD = list(weights.std)
-    if weights.channel_order:
-        cfg.INPUT.FORMAT = weights.channel_order
+    of_weights = (
+        (cfg.MODEL, "PIXEL_MEAN", "MODEL.PIXEL_MEAN", weights.mean and list(weights.mean)),
+        (cfg.MODEL, "PIXEL_STD", "MODEL.PIXEL_STD", weights.std and list(weights.std)),
+        (cfg.INPUT, "FORMAT", "INPUT.FORMAT", weights.channel_order),
+    )
+    for node, key, name, value in of_weights:
+        if not value:
+            continue
+        if name in overridden_keys and node[key] != value:
+            raise InputError(
+                f"{name}: {node[key]}, but {weights.path} was trained with {value}; leave the key out: the weights' "
+                "value is taken"
+            )
+        node[key] = value
 
 
 def check_arch(weights: Weights, arch: str) -> None:

@@ -28,7 +28,8 @@ _NO_OBJECT = None
 def resolve_test_data(cfg: CfgNode, *, eval_only: bool, resume: bool, asked: bool) -> list[str]:
     """Splits the training data, if DATASETS.TEST is empty, and puts the names of both parts into the config.
 
-    The lists of the images of both parts lie in OUTPUT_DIR/splits. An evaluation tests on all images.
+    The lists of the images of both parts lie in OUTPUT_DIR/splits. An evaluation tests on the images that the run of
+    its weights has held back, or on all images if that run has not split these data.
 
     Args:
         cfg: the config; OUTPUT_DIR is the folder of the run.
@@ -52,7 +53,10 @@ def resolve_test_data(cfg: CfgNode, *, eval_only: bool, resume: bool, asked: boo
         return []
     (name,) = data.TRAIN
     if eval_only:
-        data.TEST = data.TRAIN
+        held_back = _held_back(name, cfg.MODEL.WEIGHTS)
+        data.TEST = (held_back or name,)
+        if held_back:
+            return [f"{name} has no test data: tested are the images that the run of the weights has held back"]
         return [f"{name} has no test data: all of its images are tested"]
     train, val, lines = split_data(
         name,
@@ -64,6 +68,12 @@ def resolve_test_data(cfg: CfgNode, *, eval_only: bool, resume: bool, asked: boo
     )
     data.TRAIN, data.TEST = (train,), (val,)
     return lines
+
+
+def _held_back(name: str, weights: str) -> str:
+    """The list of the test images of the run that has left `weights`; "" if that run has not split the data `name`."""
+    path = Path(weights).parent / "splits" / f"val{SUFFIX}"
+    return str(path) if weights and path.is_file() and read_split_list(path)[0] == absolute(name) else ""
 
 
 def split_data(

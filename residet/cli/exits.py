@@ -6,6 +6,7 @@ This module imports nothing heavy, so that a tool can use it before it imports t
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -27,6 +28,10 @@ def exit_code(run: Callable[[], object]) -> int:
     """
     try:
         run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_ended():
+            raise
     except KeyboardInterrupt as e:
         print(str(e) or "interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -37,6 +42,16 @@ def exit_code(run: Callable[[], object]) -> int:
         print(f"error: {printable(message)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _reader_has_ended() -> bool:
+    """Whether nobody reads stdout any more, as behind `| head`. If so, further output is dropped."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _message(error: Exception) -> str:

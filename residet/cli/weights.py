@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from backbones.errors import InputError
+from residet.cli.exits import exit_code
 
 
 class _ListWeights(argparse.Action):
@@ -14,11 +14,7 @@ class _ListWeights(argparse.Action):
         # Within the function: the table needs the catalogue of networks, and with it torch, but --help does not.
         from backbones.weights.published import weights_table
 
-        try:
-            print(weights_table(values or ""))
-        except InputError as e:
-            parser.error(str(e))
-        parser.exit()
+        parser.exit(exit_code(lambda: print(weights_table(values or ""))))
 
 
 def add_list_weights(parser: argparse.ArgumentParser) -> None:

@@ -42,6 +42,13 @@ def test_options_override_what_the_checkpoint_says(trained):
         detection.build_detector(trained[0], options=["MODEL.ROI_HEADS.SCORE_TRESH_TEST", 1.0])
 
 
+def test_the_pixels_of_the_weights_are_not_overridden(trained):
+    assert detection.build_detector(trained[0], options=["INPUT.FORMAT", "RGB"]).cfg.INPUT.FORMAT == "RGB"
+    for options in (["INPUT.FORMAT", "BGR"], ["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0]]):
+        with pytest.raises(InputError, match=rf"{options[0]}: .*model_final\.pth was trained with .*leave the key out"):
+            detection.build_detector(trained[0], options=options)
+
+
 def test_a_config_takes_weights(trained):
     path, model = trained
     config = FOLDER / "faster_rcnn_resnet18_fpn.yaml"

@@ -25,7 +25,7 @@ SMALL += ["DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN", 50, "DATASETS.PRECOMPUTED_
 def config(tmp_path, recipe):
     file = tmp_path / "config.yaml"
     bases = [PROJECT / "configs" / "faster_rcnn_resnet18.yaml", PROJECT / "configs" / "paper" / recipe]
-    file.write_text(f"_BASE_: {[str(b) for b in bases]}\n")
+    file.write_text(f"_BASE_: {[str(b) for b in bases]}\nMODEL: {{BACKBONE: {{FREEZE_AT: 0}}}}\n")
     return file
 
 

@@ -48,7 +48,12 @@ def test_the_schedule_goes_through_detectron2s_two():
     cfg, _ = adapted("faster_rcnn_resnet50_fpn.yaml", images(16551, 100))
     assert cfg.SOLVER.MAX_ITER == 18000 and cfg.SOLVER.STEPS == (12000, 16000)
     cfg, lines = adapted("faster_rcnn_resnet50_fpn.yaml", images(205, 100))
-    assert cfg.SOLVER.MAX_ITER == 487 and "38 epochs of 205 images" in lines[0] and cfg.SOLVER.WARMUP_ITERS == 24
+    assert (
+        cfg.SOLVER.MAX_ITER == 487
+        and "38 epochs of 205 images" in lines[0]
+        and cfg.SOLVER.STEPS == (325, 433)
+        and cfg.SOLVER.WARMUP_ITERS == 24
+    )
     cfg, _ = adapted("faster_rcnn_resnet50_fpn_3x.yaml", images(205, 100))
     assert cfg.SOLVER.MAX_ITER == 1462
     cfg, lines = adapted("faster_rcnn_resnet50_fpn.yaml", images(117266, 100))
@@ -64,7 +69,7 @@ def test_the_configs_own_data_has_the_configs_schedule(shapes):
         cfg.DATASETS.TRAIN = (str(shapes / "annotations" / "train.json"),)
         cfg.DATASETS.TEST = (str(shapes / "annotations" / "val.json"),)
         lines = prepare(cfg, eval_only=False, schedule_batch_size=batch).lines
-        assert iterations == cfg.SOLVER.MAX_ITER and any(line.startswith("schedule") for line in lines) == bool(batch)
+        assert iterations == cfg.SOLVER.MAX_ITER and any(line.startswith("scaled") for line in lines) == bool(batch)
 
 
 def test_what_the_user_sets_stays():
@@ -171,7 +176,7 @@ def test_a_detector_that_names_no_anchors_keeps_the_configs(shapes, tmp_path):
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (str(shapes / "annotations" / "train.json"),)
     lines = prepare(cfg, eval_only=False, schedule_batch_size=16).lines
     assert cfg.MODEL.ANCHOR_GENERATOR.SIZES == [[32, 64, 128, 256, 512]]
-    assert any(line.startswith("schedule") for line in lines)
+    assert any(line.startswith("scaled to the data") for line in lines)
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_resnet18.yaml", "faster_rcnn_vgg16.yaml"])
@@ -215,7 +220,8 @@ def test_one_command_fine_tunes_and_hands_on(yolo, shapes, tmp_path):
     args = ["--config-file", FPN, "--train", yolo, "--val", yolo, "--from-scratch", *TINY]
     done = train_net(*args, "SOLVER.MAX_ITER", 2, "OUTPUT_DIR", tmp_path / "a")
     assert done.returncode == 0, done.stderr
-    assert "anchors: sizes [[" in done.stdout and "schedule:" not in done.stdout
+    assert "anchors: sizes [[" in done.stdout and "scaled to the data" not in done.stdout
+    assert done.stdout.count("schedule:") == 1 and "warning: SOLVER.WARMUP_ITERS is 1000" in done.stdout
     first = read_checkpoint(tmp_path / "a" / "model_final.pth")
     assert (
         "backbone.bottom_up.bn1.weight" in first["model"]
@@ -229,7 +235,8 @@ def test_one_command_fine_tunes_and_hands_on(yolo, shapes, tmp_path):
     done = train_net(*args, "OUTPUT_DIR", tmp_path / "b", "MODEL.RESNETS.NORM", "GN", "MODEL.FPN.NORM", "GN")
     assert done.returncode == 0, done.stderr
     assert "box predictor re-initialised" in done.stdout and "images are in the training data too" in done.stdout
-    assert "schedule: " in done.stdout and "epochs of 1 images" in done.stdout
+    assert "scaled to the data: " in done.stdout and "epochs of 1 images" in done.stdout
+    assert done.stdout.count("schedule:") == 1 and "warning: SOLVER" not in done.stdout
     second = read_checkpoint(tmp_path / "b" / "model_final.pth")
     stem, last = "backbone.bottom_up.layer2.1.conv2.weight", "backbone.bottom_up.layer3.1.conv2.weight"
     assert torch.equal(first["model"][stem], second["model"][stem])
@@ -251,8 +258,11 @@ def test_mistakes_of_transfer_are_answered(yolo, shapes, tmp_path):
 
     (tmp_path / "empty").mkdir()
     answer("--train", tmp_path / "empty", "--val", yolo, words=("--train", "YOLO's (data.yaml)"))
-    answer("--train", yolo, "--val", coco(tmp_path / "c"), words=("its classes are not those to learn",))
-    answer("--train", yolo, "--val", yolo, "--freeze", 9, words=("FREEZE_AT", "9 is not in 0 to 5"))
+    answer("--train", yolo, "--val", yolo, words=("2 stages and all norms", "--weights auto", "--from-scratch"))
+    answer(
+        "--from-scratch", "--train", yolo, "--val", coco(tmp_path / "c"), words=("its classes are not those to learn",)
+    )
+    answer("--train", yolo, "--val", yolo, "--from-scratch", "--freeze", 9, words=("FREEZE_AT", "9 is not in 0 to 5"))
     answer("--train", yolo, "--val", yolo, "--weights", tmp_path / "no.pth", words=("no such checkpoint",))
 
 

@@ -27,7 +27,7 @@ from run_tools import PROJECT, run_tool
 ARCH = "cifar_resnet20"
 CONFIGS = {
     "pretrain.py": "configs/demo/pretrain_resnet18.yaml",
-    "train_net.py": "configs/faster_rcnn_resnet18_fpn.yaml",
+    "train_net.py": "configs/bccd/resnet18_fpn.yaml",
 }
 
 

@@ -47,6 +47,12 @@ def test_a_run_splits_its_data_once(table, tmp_path):
     assert evaluated.returncode == 0, evaluated.stderr
     (first,), (second,) = (json.loads((r / "results.json").read_text()).values() for r in (out, tmp_path / "eval"))
     assert first["AP50"] == pytest.approx(second["AP50"], nan_ok=True)
+    for name in ("--data", "--val"):
+        options = ["--eval-only", "--weights", out / "model_final.pth", name, table, "OUTPUT_DIR", tmp_path / name]
+        evaluated = train_net("--config-file", CONFIG, *TINY, *options)
+        assert evaluated.returncode == 0, evaluated.stderr
+        assert (": 4 images, " if name == "--data" else ": 16 images, ") in evaluated.stdout
+        assert ("the run of the weights has held back" in evaluated.stdout) == (name == "--data")
     again = train_net(
         "--config-file", CONFIG, "--data", table, "--resume", *TINY, "SOLVER.MAX_ITER", 3, "OUTPUT_DIR", out
     )

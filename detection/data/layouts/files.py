@@ -8,6 +8,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from time import time_ns
 
@@ -38,6 +39,13 @@ def role_of(name: str) -> str:
 def role_of_path(path: Path) -> str:
     """The role that a relative path states: of its last part that states one; "" if no part does."""
     return next((role for part in reversed(path.parts) if (role := role_of(part))), "")
+
+
+def same_role(first: Path, second: Path) -> bool:
+    """Whether two folders state the same role, or both state none. A folder that holds both says nothing on them."""
+    pairs = enumerate(zip_longest(first.parts, second.parts))
+    apart = next((i for i, (a, b) in pairs if a != b), len(first.parts))
+    return role_of_path(Path(*first.parts[apart:])) == role_of_path(Path(*second.parts[apart:]))
 
 
 def all_files(folder: Path) -> list[Path]:
@@ -132,8 +140,11 @@ def nearest(path: Path, candidates: Sequence[Path]) -> list[Path]:
 
     def nearness(candidate: Path) -> tuple:
         folder = candidate.parent
-        same_role = role_of_path(folder) == role_of_path(path.parent)
-        return same_role, (parts & Counter(folder.parts)).total(), bool(re.search("image|img", folder.name.lower()))
+        return (
+            same_role(path.parent, folder),
+            (parts & Counter(folder.parts)).total(),
+            bool(re.search("image|img", folder.name.lower())),
+        )
 
     best = max(map(nearness, candidates), default=None)
     return [candidate for candidate in candidates if nearness(candidate) == best]

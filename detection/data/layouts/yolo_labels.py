@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detection.data.layouts.files import all_files, by_stem, head, nearest, role_of_path, stem, with_suffix
+from detection.data.layouts.files import all_files, by_stem, head, nearest, same_role, stem, with_suffix
 
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _LINE = re.compile(rf"\s*\d+(\.0+)?(\s+{_NUMBER}){{4,}}\s*")
@@ -77,8 +77,8 @@ class Labels:
         if self._named is None:
             return path
         near = nearest(image, self._named.get(stem(image.name), []))
-        same_role = [label for label in near if role_of_path(label.parent) == role_of_path(image.parent)]
-        return same_role[0] if len(same_role) == 1 else path
+        of_role = [label for label in near if same_role(label.parent, image.parent)]
+        return of_role[0] if len(of_role) == 1 else path
 
     def sought(self, image: Path) -> list[Path]:
         """The paths that were tried for an image's label file."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.layouts.defects import ABSENT, EMPTY_OBJECT, NO_ROLE, NO_XML, OTHER_XML, Defects
-from detection.data.layouts.files import role_of
+from detection.data.layouts.files import nearest, role_of, same_role
 from detection.data.layouts.reader import ReaderOptions
 from detection.data.layouts.sources import data_splits, find_split, read_source, splits_of
 
@@ -234,3 +234,13 @@ def test_empty_objects_are_dropped_and_masks_are_no_images(tmp_path):
 )
 def test_roles_by_name(name, role):
     assert role_of(name) == role
+
+
+def test_a_folder_above_the_data_is_no_role(tmp_path):
+    """The data lie below a folder "test": the image of the XML file is the one in `all`, not the one in `test`."""
+    root = tmp_path / "test" / "data"
+    candidates = [root / "all" / "images" / "1.jpg", root / "test" / "images" / "1.jpg"]
+    assert nearest(root / "xml" / "1.xml", candidates) == candidates[:1]
+    assert nearest(root / "test" / "xml" / "1.xml", candidates) == candidates[1:]
+    assert same_role(root / "train" / "labels", root / "train" / "images")
+    assert not same_role(root / "labels", root / "test" / "images")
