@@ -10,9 +10,9 @@ from backbones.weights.read import Weights, check_arch, resolve_preprocessing, v
 from classification.data.datasets import class_names, open_split
 from classification.data.digest import digest_of_images
 from classification.data.loaders import resolve_normalisation
-from classification.keys import check_keys
 from classification.schedule import resolve_schedule
-from classification.schema import TABLE
+from classification.schema.keys import check_keys
+from classification.schema.table import TABLE
 from classification.trainer import ClassificationTrainer
 from residet.config import resolve_engine
 from residet.plan import RunPlan, check_same_run, plan_start

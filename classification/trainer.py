@@ -17,7 +17,7 @@ from classification.data.normalise import PixelMean
 from classification.data.transforms import INTERPOLATIONS
 from classification.evaluator import TopKErrorEvaluator
 from classification.model import Classifier
-from classification.published import compare
+from classification.papers.published import compare
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError
 from classification.views import Crops, Dense
 from residet.engine.expected import check_expected_results

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import classification.config
-import classification.schema
+import classification.schema.table
 import detection.config
 import detection.schema.table
 import residet.config
@@ -56,7 +56,7 @@ def purposes() -> dict[str, str]:
     said = {}
     for module in (residet.config, classification.config, detection.config):
         said |= {name: text for name, text in comments(module).items() if text}
-    tables = classification.schema.TABLE | detection.schema.table.TABLE | SHARED
+    tables = classification.schema.table.TABLE | detection.schema.table.TABLE | SHARED
     return {name: key.purpose or _longest(name, said) for name, key in tables.items()}
 
 
@@ -85,7 +85,7 @@ def _code(value: object) -> str:
 def text() -> str:
     """The content of docs/config.md."""
     pretraining, detecting = (leaves(side.config.default_config()) for side in (classification, detection))
-    own = {name: key for name, key in classification.schema.TABLE.items() if SHARED.get(name) is not key}
+    own = {name: key for name, key in classification.schema.table.TABLE.items() if SHARED.get(name) is not key}
     detectors = {name: key for name, key in detection.schema.table.TABLE.items() if SHARED.get(name) is not key}
     return "\n".join(
         (

@@ -22,10 +22,10 @@ from residet.cli.exits import exit_code
 
 def list_tables():
     """Prints the name, source, data and networks of each table, and the contents of each selection."""
-    from classification.claims import CLAIMS
-    from classification.published import tables
-    from classification.reproduce import SELECTIONS
-    from classification.speed import speed_tables
+    from classification.papers.claims import CLAIMS
+    from classification.papers.published import tables
+    from classification.papers.reproduce import SELECTIONS
+    from classification.papers.speed import speed_tables
 
     for name, table in tables().items():
         print(f"{name:24} {table.source:32} {table.data:10} {', '.join(table.error)}")
@@ -38,7 +38,7 @@ def list_tables():
 
 def measure_speed(args):
     """Measures the tables "speed" or "speed:NAME" and prints the ratios beside the papers'."""
-    from classification.speed import chosen_tables, measure, summary
+    from classification.papers.speed import chosen_tables, measure, summary
 
     import torch
 
@@ -49,7 +49,7 @@ def measure_speed(args):
 
 def try_claims(args, pretrain, options):
     """Trains the short runs of the papers' claims, prints the verdicts and draws the curves."""
-    from classification.claims import draw, run_claims, short_runs, summary
+    from classification.papers.claims import draw, run_claims, short_runs, summary
 
     seeds, output = args.seeds or [0, 1], Path(args.output) / "small"
     try:
@@ -74,7 +74,7 @@ def planned(argv):
 
 def work(args):
     """Runs the networks that the arguments name and prints the table, or lists the tables."""
-    from classification.reproduce import check, entries, run, summary
+    from classification.papers.reproduce import check, entries, run, summary
     from residet.sweep import command_of
 
     if args.list or not args.table:

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 from backbones.catalogue import get_spec
 from classification.config import default_config
-from classification.keys import check_keys
-from classification.published import compare, tables
+from classification.papers.published import compare, tables
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError, resolve_schedule
+from classification.schema.keys import check_keys
 from classification.trainer import ClassificationTrainer
 from residet.config import merge_config, resolve_engine
 

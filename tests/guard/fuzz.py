@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from backbones.api import create_network
-from classification.schema import TABLE as CLASSIFICATION
+from classification.schema.table import TABLE as CLASSIFICATION
 from detection.data.synthetic import make_shapes
 from detection.schema.table import TABLE as DETECTION
 

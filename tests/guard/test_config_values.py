@@ -2,8 +2,8 @@
 
 from backbones.errors import InputError
 from classification.config import default_config as classification_config
-from classification.keys import check_keys as check_classification
-from classification.schema import TABLE as CLASSIFICATION
+from classification.schema.keys import check_keys as check_classification
+from classification.schema.table import TABLE as CLASSIFICATION
 from detection.config import default_config as detection_config
 from detection.schema.keys import check_keys as check_detection
 from detection.schema.table import TABLE as DETECTION

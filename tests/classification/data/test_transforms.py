@@ -8,7 +8,7 @@ from classification.data.examples import Example, TrainingImages
 from classification.data.loaders import build_train_loader, build_val_loader, read_normalisation, resolve_normalisation
 from classification.data.normalise import PixelMean, WhitenedImages, Whitening, from_state
 from classification.data.transforms import PCANoise, train_transform, val_transform
-from classification.keys import check_keys
+from classification.schema.keys import check_keys
 from residet.engine.loaders import PositionSampler, seeded
 
 import pytest

@@ -7,9 +7,9 @@ from backbones.errors import InputError
 from backbones.weights.files import read_checkpoint
 from classification.config import default_config
 from classification.data.loaders import build_train_loader
-from classification.keys import check_keys
 from classification.model import Classifier
 from classification.prepare import prepare
+from classification.schema.keys import check_keys
 from classification.trainer import ClassificationTrainer, train
 from residet.engine.checkpointer import RunCheckpointer
 from residet.engine.hooks import BestCheckpoint, LogPrinter

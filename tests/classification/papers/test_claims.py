@@ -5,7 +5,7 @@ import statistics
 
 from backbones.catalogue import get_spec
 from backbones.complexity import measure
-from classification.claims import CLAIMS, ShortRun, short_runs, summary, verdict
+from classification.papers.claims import CLAIMS, ShortRun, short_runs, summary, verdict
 
 import pytest
 from run_tools import run_tool

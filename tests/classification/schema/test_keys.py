@@ -2,8 +2,8 @@
 
 from backbones.errors import InputError
 from classification.config import default_config
-from classification.keys import check_keys
 from classification.schedule import resolve_schedule
+from classification.schema.keys import check_keys
 from residet.config import merge_config
 
 import pytest

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.errors import InputError
-from classification.published import Table, tables
+from classification.papers.published import Table, tables
 from residet.fingerprint import check_fingerprint
 from residet.sweep import begun, call, deadline_in, finish
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from classification.config import default_config
-from classification.contradictions import check_combinations
 from classification.schedule import PLATEAU
-from classification.schema import TABLE
+from classification.schema.contradictions import check_combinations
+from classification.schema.table import TABLE
 from residet.config import check_engine
 from residet.schema.keys import check_overwritten, check_unused
 from residet.schema.kinds import check_values

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from backbones.errors import InputError
-from classification.published import CIFAR10, tables
-from classification.reproduce import SELECTIONS, entries, summary
+from classification.papers.published import CIFAR10, tables
+from classification.papers.reproduce import SELECTIONS, entries, summary
 
 import pytest
 from PIL import Image

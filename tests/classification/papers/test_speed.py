@@ -2,7 +2,7 @@
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from classification.speed import SpeedTable, Step, chosen_tables, measure, speed_tables, summary
+from classification.papers.speed import SpeedTable, Step, chosen_tables, measure, speed_tables, summary
 
 import pytest
 import torch

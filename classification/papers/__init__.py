@@ -1,0 +1,1 @@
+"""What the papers print of classifiers, and the runs that would give their figures."""
