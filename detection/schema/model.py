@@ -99,7 +99,9 @@ _HEADS = {
     "MODEL.ROI_HEADS.IOU_LABELS": Key(_LABELS, "Labels between these IoUs: 0 background, -1 not trained, 1 object."),
     "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": Key(_NUMBER, "Number of regions of an image that are trained."),
     "MODEL.ROI_HEADS.POSITIVE_FRACTION": Key(SHARE, "Largest share of objects among them."),
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": Key(_SCORE, "Score below which a detection is dropped."),
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": Key(
+        Real(low=-100, high=1), "Score below which a detection is dropped; below 0 every region stays (MultiPathNet)."
+    ),
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": Key(_IOU, "IoU above which NMS drops the detection with the lower score."),
     "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT": Key(Flag(), "Whether training adds the objects' own boxes to the proposals."),
     "MODEL.ROI_BOX_HEAD.NAME": Key(
