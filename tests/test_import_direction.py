@@ -33,7 +33,7 @@ ARROWS = {
     # What the papers print stands beside the runs, and above them where it starts runs.
     "classification.papers": {"classification", "classification.data", *RESIDET, "backbones"},
     "classification.data": {"residet", "residet.engine", "backbones", "backbones.weights"},
-    "localisation": {
+    "detection.localisation": {
         "detection.data.layouts",
         "detection.data.layouts.ilsvrc",
         *RESIDET,

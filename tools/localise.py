@@ -28,8 +28,8 @@ def parse(argv=None):
 
 def work(args):
     """Trains and tests the stages. Each process of a distributed run calls the function."""
-    from localisation.config import default_config
-    from localisation.trainer import evaluate_stages, train_stages
+    from detection.localisation.config import default_config
+    from detection.localisation.trainer import evaluate_stages, train_stages
     from residet.config import merge_config
     from residet.launch import resolve_device, start_log
     from residet.plan import RunPlan

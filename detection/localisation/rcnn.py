@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backbones.interface import FeatureNetwork
-from localisation.data import Picture, mirrored, read_pixels
-from localisation.rpn import PerClassRPN
+from detection.localisation.data import Picture, mirrored, read_pixels
+from detection.localisation.rpn import PerClassRPN
 from residet.engine.loaders import seeded
 
 import torch

@@ -6,11 +6,11 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.weights.files import save_checkpoint
 from detection.data.layouts.defects import Defects
-from localisation.config import check_config, default_config
-from localisation.data import TrainingCrops, WholeImages, clipped, numbered, read_split
-from localisation.evaluator import LocalisationEvaluator
-from localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps, warp
-from localisation.rpn import PerClassRPN
+from detection.localisation.config import check_config, default_config
+from detection.localisation.data import TrainingCrops, WholeImages, clipped, numbered, read_split
+from detection.localisation.evaluator import LocalisationEvaluator
+from detection.localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps, warp
+from detection.localisation.rpn import PerClassRPN
 
 import numpy as np
 import pytest

@@ -18,8 +18,8 @@ from backbones.weights.read import (
     resolve_preprocessing,
 )
 from detection.data.layouts.defects import Defects
-from localisation.config import check_config
-from localisation.data import Picture, numbered, read_pixels, read_split, resize_short
+from detection.localisation.config import check_config
+from detection.localisation.data import Picture, numbered, read_pixels, read_split, resize_short
 from residet.config import check_engine, resolve_engine
 from residet.plan import RunPlan, plan_start
 from residet.progress import progress

@@ -6,7 +6,7 @@ Shapes: N images, C classes of an image, A anchors at a place, H x W places, D c
 from __future__ import annotations
 
 from backbones.interface import FeatureNetwork
-from localisation.data import resize_short
+from detection.localisation.data import resize_short
 
 import torch
 from detectron2.config import CfgNode

@@ -13,11 +13,11 @@ from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.load import backbone_state, load_state
 from backbones.weights.read import weights_in
 from backbones.whole_files import write_json
-from localisation.data import TrainingCrops, WholeImages
-from localisation.evaluator import LocalisationEvaluator
-from localisation.prepare import open_split, predict_classes, prepare
-from localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps
-from localisation.rpn import PerClassRPN
+from detection.localisation.data import TrainingCrops, WholeImages
+from detection.localisation.evaluator import LocalisationEvaluator
+from detection.localisation.prepare import open_split, predict_classes, prepare
+from detection.localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps
+from detection.localisation.rpn import PerClassRPN
 from residet.engine.loaders import Loader, PositionSampler, loader_options
 from residet.engine.trainer import Trainer
 from residet.output import files_of_run, is_restart, write_config
