@@ -17,12 +17,12 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.ilsvrc.xml import image_path, read_annotations, read_list
-from detection.data.layouts.images import image_size
+from detection.data.layouts.images import image_size, opened_image
 from residet.engine.loaders import seeded
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
@@ -90,12 +90,13 @@ def numbered(pictures: Sequence[Picture], classes: Sequence[str], source: str) -
 
 
 def read_pixels(path: Path) -> Tensor:
-    """(3, H, W) uint8 RGB, upright. InputError if the file cannot be decoded."""
-    try:
-        with Image.open(path) as image:
-            return F.pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
-        raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
+    """The pixels of an image, upright: (3, H, W) uint8 RGB.
+
+    Raises:
+        InputError: the file cannot be decoded.
+    """
+    with opened_image(path) as image:
+        return F.pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def resize_short(image: Tensor, side: int) -> tuple[Tensor, float]:

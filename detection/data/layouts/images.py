@@ -38,6 +38,21 @@ def image_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
+def image_record(path: Path, image_id: str = "", size: tuple[int, int] | None = None) -> dict:
+    """A dataset dict without annotations.
+
+    Args:
+        path: the image file.
+        image_id: id of the image; "" takes the path.
+        size: width and height in pixels; None reads them from the file.
+
+    Raises:
+        InputError: the size must be read, and the file cannot be read as an image, or the image is too narrow.
+    """
+    width, height = size or image_size(path)
+    return {"file_name": str(path), "image_id": image_id or str(path), "width": width, "height": height}
+
+
 @contextlib.contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """A context with an image file opened. Errors of reading or decoding the file within the context are InputErrors.
@@ -115,8 +130,4 @@ class ImageReader(Reader):
         return not part and path.is_dir()
 
     def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
-        records = []
-        for image in list_images(path):
-            width, height = image_size(image)
-            records.append({"file_name": str(image), "image_id": str(image), "width": width, "height": height})
-        return Source(records, [])
+        return Source([image_record(image) for image in list_images(path)], [])

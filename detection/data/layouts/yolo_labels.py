@@ -45,7 +45,7 @@ _PLACES: tuple[Callable[[Path], Path], ...] = (
 )
 
 
-class Labels:
+class LabelFiles:
     """The label files of the images of a split.
 
     All label files are taken from one place, the one that has most of them. So an image without a label file does not
