@@ -46,10 +46,10 @@ def export_portable(
             file gives other values than the network; then there is no file.
     """
     check_target(output, format_name)
-    found = find_source(images) if images else None
-    if not isinstance(found, Images):
+    chosen = find_source(images) if images else None
+    if not isinstance(chosen, Images):
         raise InputError("--images: name images to check the file with, such as a folder of the test images")
-    paths = found.paths[:_CHECKED]
+    paths = chosen.paths[:_CHECKED]
     part = part or ("detector" if config or read_weights(source).is_detector else "classifier")
     if part != "detector":
         pixels = [pixels_of(path, "RGB") for path in paths]

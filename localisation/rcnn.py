@@ -126,9 +126,9 @@ class PerClassRCNN(nn.Module):
         """
         regions = proposals.flatten(0, 1)
         of_class = torch.tensor(classes, device=regions.device).repeat_interleave(proposals.shape[1])
-        parts = zip(regions.split(_AT_ONCE), of_class.split(_AT_ONCE), strict=True)
-        found = [self.predict(warp(image, boxes, self.size), kinds) for boxes, kinds in parts]
-        logits, deltas = (torch.cat(x) for x in zip(*found, strict=True))
+        chunks = zip(regions.split(_AT_ONCE), of_class.split(_AT_ONCE), strict=True)
+        predictions = [self.predict(warp(image, boxes, self.size), kinds) for boxes, kinds in chunks]
+        logits, deltas = (torch.cat(x) for x in zip(*predictions, strict=True))
         boxes = _TRANSFORM.apply_deltas(deltas, regions)
         height, width = image.shape[1:]
         boxes[:, 0::2].clamp_(0, width)

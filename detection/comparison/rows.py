@@ -98,13 +98,13 @@ class Row:
 
     def mean(self, attribute: str) -> float:
         """The mean over seeds of an attribute of `FinishedRun`, over the runs that know its value."""
-        known = [value for run in self.runs if is_known(value := getattr(run, attribute))]
-        return statistics.fmean(known) if known else NOT_KNOWN
+        values = [value for run in self.runs if is_known(value := getattr(run, attribute))]
+        return statistics.fmean(values) if values else NOT_KNOWN
 
     def mean_speed(self, key: str) -> float:
         """The mean over seeds of a figure of speed.json."""
-        known = [run.speed[key] for run in self.runs if isinstance(run.speed.get(key), int | float)]
-        return statistics.fmean(known) if known else NOT_KNOWN
+        values = [run.speed[key] for run in self.runs if isinstance(run.speed.get(key), int | float)]
+        return statistics.fmean(values) if values else NOT_KNOWN
 
     def estimate(self, figure: str) -> Estimate:
         """The mean of a figure over seeds, and its interval over images and seeds."""

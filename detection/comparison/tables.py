@@ -73,7 +73,7 @@ def _table(body: list[list[str]], titles: list[str]) -> str:
 def column(row: Row, key: str) -> str:
     """The value of a column of COLUMNS as text; "-" where not known."""
     _, decimals, value = COLUMNS[key]
-    return f"{found:.{decimals}f}" if is_known(found := value(row)) else "-"
+    return f"{number:.{decimals}f}" if is_known(number := value(row)) else "-"
 
 
 def shown(estimate: Estimate, *, sign: bool = False) -> str:
@@ -162,7 +162,7 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
         {"rows": [{"network", "head", "gain", "gain_low", "gain_high", "random": {"AP": [of each seed], …},
         "pretrained": {…}}], "command", "date", "versions"}; None if no detector has both starts.
     """
-    found = []
+    gains = []
     for pair in pairs:
         by_start = {pair.first.start: pair.first, pair.second.start: pair.second}
         if len(by_start) != 2 or (pair.first.network, pair.first.head) != (pair.second.network, pair.second.head):
@@ -173,8 +173,8 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
         for start, row in by_start.items():
             content[start] = {name: [*row.of_seeds(name).values()] for name in [*_estimated(row), *OTHERS]}
         content["pretraining_error"] = by_start["pretrained"].mean("pretraining_error")
-        found.append(content)
-    return {"rows": found, **_origin()} if found else None
+        gains.append(content)
+    return {"rows": gains, **_origin()} if gains else None
 
 
 def write(rows: Sequence[Row], pairs: Sequence[Pair], folder: Path) -> str:

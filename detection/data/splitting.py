@@ -46,10 +46,10 @@ def resolve_test_data(cfg: CfgNode, *, eval_only: bool, resume: bool, asked: boo
     data = cfg.DATASETS
     if data.TEST or len(data.TRAIN) != 1:
         if asked:
-            known = (
+            reason = (
                 f"the test data are {', '.join(data.TEST)}" if data.TEST else "the training data are not one data set"
             )
-            raise InputError(f"--val-share: {known}, so nothing is split; leave --val-share out")
+            raise InputError(f"--val-share: {reason}, so nothing is split; leave --val-share out")
         return []
     (name,) = data.TRAIN
     if eval_only:

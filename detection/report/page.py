@@ -81,13 +81,13 @@ def _table(rows: Sequence[Row]) -> dict:
 
 
 def _differences(pairs: Sequence[Pair]) -> list[dict]:
-    found = []
+    rows = []
     for pair in pairs:
         differences = [pair.difference(name) for name in WITH_INTERVAL]
         cells = [shown(d, sign=True) for d in differences]
         names = {"first": pair.first.name, "second": pair.second.name}
-        found.append({**names, "cells": cells, "real": differences[0].is_real})
-    return found
+        rows.append({**names, "cells": cells, "real": differences[0].is_real})
+    return rows
 
 
 def _cost_charts(rows: Sequence[Row]) -> list[Markup]:
@@ -164,8 +164,8 @@ def _details(row: Row) -> dict:
 def _precision_recall(row: Row) -> Markup | None:
     if row.data is None:
         return None
-    found = row.data.detections(row.runs[0])
-    _, precision = coco_stats(row.data.objects.content, found, row.runs[0].cfg.TEST.COCO_API)
+    detections = row.data.detections(row.runs[0])
+    _, precision = coco_stats(row.data.objects.content, detections, row.runs[0].cfg.TEST.COCO_API)
     if precision is None:
         return None
     at_50 = precision[0, :, :, 0, -1]  # recalls, classes
@@ -207,10 +207,10 @@ def _pictures(rows: Sequence[Row]) -> list[dict]:
         room = _PICTURES // len(with_data)
         data = row.data
         classes = {number: i for i, number in enumerate(data.objects.category_ids)}
-        found = [
+        detections = [
             {**d, "image": d["image_id"] - 1, "class": classes[d["category_id"]]} for d in data.detections(row.runs[0])
         ]
-        for picture in worst_pictures(data.records, found, data.classes):
+        for picture in worst_pictures(data.records, detections, data.classes):
             url = picture.jpeg()
             room -= len(url)
             if room < 0:

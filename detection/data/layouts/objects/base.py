@@ -96,13 +96,13 @@ class ObjectReader(Reader):
         Files without the name of a split are of the split "all". Beside a split "train" they are left out: such a file
         has the objects of all splits together.
         """
-        found = defaultdict(list)
+        by_split = defaultdict(list)
         for path in with_suffix(all_files(folder), *self.suffixes):
             if self.is_annotation(path):
-                found[role_of_path(path.relative_to(folder)) or "all"].append(path)
-        if "train" in found:
-            found.pop("all", None)
-        return dict(found)
+                by_split[role_of_path(path.relative_to(folder)) or "all"].append(path)
+        if "train" in by_split:
+            by_split.pop("all", None)
+        return dict(by_split)
 
 
 class ImageFinder:
@@ -147,21 +147,21 @@ class ImageFinder:
         direct = file.parent / named
         if not named.is_absolute() and named.suffix.lower() in IMAGE_SUFFIXES and direct.is_file():
             return direct
-        found = self._by_name.get(named.name.casefold()) or self._by_stem.get(named.name.casefold())
-        found = found or self._by_stem.get(named.stem.casefold(), [])
-        if len(found) < 2:
-            return found[0] if found else None
-        common = [_common_end(path, named) for path in found]
-        found = [path for path, count in zip(found, common, strict=True) if count == max(common)]
-        of_role = [path for path in found if role_of_path(path.relative_to(self.folder)) == self._role]
+        candidates = self._by_name.get(named.name.casefold()) or self._by_stem.get(named.name.casefold())
+        candidates = candidates or self._by_stem.get(named.stem.casefold(), [])
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        common = [_common_end(path, named) for path in candidates]
+        candidates = [path for path, count in zip(candidates, common, strict=True) if count == max(common)]
+        of_role = [path for path in candidates if role_of_path(path.relative_to(self.folder)) == self._role]
         # Relative paths: the folders above the data may have a name like "test", too.
-        relative = {Path(os.path.relpath(path, self.folder)): path for path in of_role or found}
-        found = [relative[path] for path in nearest(Path(os.path.relpath(file, self.folder)), list(relative))]
-        if len(found) > 1:
+        relative = {Path(os.path.relpath(path, self.folder)): path for path in of_role or candidates}
+        candidates = [relative[path] for path in nearest(Path(os.path.relpath(file, self.folder)), list(relative))]
+        if len(candidates) > 1:
             raise InputError(
-                f"{file}: {name} may be {found[0]} or {found[1]}; write the image's path from {file.parent}"
+                f"{file}: {name} may be {candidates[0]} or {candidates[1]}; write the image's path from {file.parent}"
             )
-        return found[0]
+        return candidates[0]
 
 
 def _common_end(path: Path, named: PurePosixPath) -> int:
