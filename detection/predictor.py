@@ -39,9 +39,9 @@ class Predictor:
     """Detects objects in images, as an evaluation of the same checkpoint does.
 
         predict = Predictor("output/detection/model_final.pth", score_threshold=0.5)
-        found = predict("street.jpg")
-        found.boxes, found.scores, found.names  # (N, 4) x0, y0, x1, y1 in pixels; (N,); ["car", …]
-        found.draw().save("street_found.jpg")
+        detections = predict("street.jpg")
+        detections.boxes, detections.scores, detections.names  # (N, 4) x0, y0, x1, y1 in pixels; (N,); ["car", …]
+        detections.draw().save("street_found.jpg")
         predict(["a.jpg", "b.jpg"])  # a list gives a list
         predict(cv2.imread("c.jpg"), channels="BGR")
 
