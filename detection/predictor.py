@@ -16,7 +16,7 @@ from detection.prediction.images import ImageSource, pixels_of
 import torch
 from detectron2.structures import Instances
 
-# Images that are read before the first of their batches runs, in batches: images of one size wait for each other.
+# Number of batches whose images are read before the first batch runs, so that images of one size can share a batch.
 _READ_AHEAD = 4
 
 

@@ -28,7 +28,16 @@ _TRANSFORM = Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0))
 
 
 def warp(image: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Regions (R, 4) of an image (3, H, W), each as a square (R, 3, size, size), floating point."""
+    """Regions of an image as squares.
+
+    Args:
+        image: (3, H, W).
+        boxes: x0, y0, x1, y1 of the regions in pixels (R, 4).
+        size: side of a square in pixels.
+
+    Returns:
+        (R, 3, size, size), floating point.
+    """
     return roi_align(image[None].to(boxes), [boxes], size, sampling_ratio=2, aligned=True)
 
 

@@ -198,7 +198,13 @@ def _spread(errors: Sequence[float]) -> str:
 
 
 def draw(seeds: Sequence[int], output: Path, file: Path) -> None:
-    """Draws the test errors over the iterations, a panel for each claim, a line for each finished or begun run."""
+    """Draws the test errors over the iterations, a panel for each claim, a line for each finished or begun run.
+
+    Args:
+        seeds: seeds of the runs.
+        output: folder of all runs.
+        file: the picture to write.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4 * len(CLAIMS), 3.6), layout="constrained")

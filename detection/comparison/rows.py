@@ -67,18 +67,22 @@ class Row:
 
     @property
     def network(self) -> str:
+        """Name of the network; "-" without a finished run."""
         return self.runs[0].spec.name if self.runs else "-"
 
     @property
     def head(self) -> str:
+        """The kind of head, as `FinishedRun.head`; "-" without a finished run."""
         return self.runs[0].head if self.runs else "-"
 
     @property
     def start(self) -> str:
+        """ "pretrained", "random", or "-" without a finished run."""
         return self.runs[0].start if self.runs else "-"
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes; () without a finished run."""
         return self.runs[0].classes if self.runs else ()
 
     @property

@@ -182,6 +182,11 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
 def write(rows: Sequence[Row], pairs: Sequence[Pair], folder: Path) -> str:
     """Writes comparison.md, .csv and .json, and transfer.json if a detector has both starts.
 
+    Args:
+        rows: the rows of the comparison.
+        pairs: the pairs of `rows`.
+        folder: the folder to write to.
+
     Returns:
         the Markdown.
     """

@@ -1,7 +1,7 @@
 """Splits data that nobody has split into training and test data, for a run that is given no test data.
 
 Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, On the stratification of multi-label data): the class
-with the fewest images left is shared out first. What is shared out are groups of images of one source, not images.
+with the fewest images left is shared out first. Groups of images of one source are shared out whole.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Picture:
 
 
 def worst_pictures(records: Sequence[dict], detections: Sequence[dict], classes: Sequence[str]) -> list[Picture]:
-    """The images with the worst errors: for each kind of error those with the most of it, the highest scores counted.
+    """The images with the worst errors: for each kind of error, the images whose errors of the kind weigh most.
 
     Args:
         records: dataset dicts; category_id is an index into `classes`.

@@ -83,8 +83,9 @@ _DATA = {
     "DATASETS.VOC_FIRST_PIXEL": Key(Whole(0, 1)),
     "DATASETS.FORMAT": Key(Choice(("", *(reader.name for reader in READERS))), resume=True),
     "DATASETS.SKIP_MISSING": Key(Flag(), resume=True),
-    "DATASETS.VAL_SHARE": Key(Real(above=0, below=1)),
-    "DATASETS.VAL_SEED": Key(Whole()),
+    # A run that resumes keeps the lists of its split, whatever these keys say.
+    "DATASETS.VAL_SHARE": Key(Real(above=0, below=1), resume=True),
+    "DATASETS.VAL_SEED": Key(Whole(), resume=True),
     "DATASETS.TRAIN_ON_DIFFICULT": Key(Flag()),
     "DATASETS.SCHEDULE_IMAGES": Key(Whole()),
     "DATALOADER.ASPECT_RATIO_GROUPING": Key(Flag(), "Whether a batch has only wide or only tall images, to pad less."),

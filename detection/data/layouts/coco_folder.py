@@ -87,7 +87,15 @@ def find_images(path: Path, names: Sequence[str]) -> dict[str, Path | None]:
 
 
 def images_in(folder: Path, path: Path, names: Sequence[str]) -> dict[str, Path | None]:
-    """The images of an annotation file in the folder that the user names. Arguments and result as in `find_images`.
+    """The images of an annotation file in the folder that the user names.
+
+    Args:
+        folder: the folder.
+        path: the annotation file, for messages.
+        names: names of the images in the file, perhaps with folders.
+
+    Returns:
+        name of an image -> its path; None if the image is absent.
 
     Raises:
         InputError: the folder has none of the images.

@@ -82,7 +82,13 @@ def lies_on_its_side(image: Image.Image) -> bool:
 
 
 def check_sides(path: Path, width: int, height: int) -> None:
-    """Raises InputError if an image is so narrow that nothing would be left of it after resizing."""
+    """Raises InputError if an image is so narrow that nothing would be left of the image after resizing.
+
+    Args:
+        path: the image, for messages.
+        width: width in pixels.
+        height: height in pixels.
+    """
     if max(width, height) > _NARROWEST * min(width, height):
         raise InputError(
             f"{path}: is {width}x{height} pixels, more than {_NARROWEST} times as long as wide; remove the image, or "
