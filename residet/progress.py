@@ -37,13 +37,11 @@ class _Lines:
         self.stream = stream
 
     def write(self, text: str) -> None:
-        """Writes a state of the bar as a line."""
         state = text.replace("\x1b[A", "").strip()  # without the movements of the cursor between several bars
         if state:
             self.stream.write(f"{state}\n")
 
     def flush(self) -> None:
-        """Flushes the stream."""
         self.stream.flush()
 
 
