@@ -17,9 +17,9 @@ class InputError(ValueError):
     """
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, names: Iterable[str]) -> str:
     """The end of a message on a wrong word: "; did you mean NAME?", or "" if no known name is near."""
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word, names, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -127,8 +127,8 @@ def evaluate_ensemble(plan: EnsemblePlan) -> dict:
         joined.start(share, logits=cfg.CLASSIFICATION.TEST.VIEWS == "crop")
         errors: TopKErrorEvaluator = ClassificationTrainer.build_evaluator(cfg, "val")
         loader = ClassificationTrainer.build_test_loader(cfg, "val")
-        found = inference_on_dataset(model, loader, [errors, joined])
-        alone.append({"weights": cfg.MODEL.WEIGHTS} | (found or {}).get("val", {}))
+        errors_alone = inference_on_dataset(model, loader, [errors, joined])
+        alone.append({"weights": cfg.MODEL.WEIGHTS} | (errors_alone or {}).get("val", {}))
     errors.reset()
     if joined.total is not None:
         errors.process({"label": joined.labels}, joined.total)

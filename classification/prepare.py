@@ -45,7 +45,10 @@ def prepare(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_k
 
 
 def read_plan(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden_keys: Collection[str] = ()) -> RunPlan:
-    """As `prepare`, but writes nothing and fits no normalisation: the plan only says what would run."""
+    """The plan that says what would run, for the run's fingerprint. Writes nothing, and fits no normalisation.
+
+    Arguments and errors are those of `prepare`.
+    """
     c = cfg.CLASSIFICATION
     check_keys(cfg, overridden_keys)
     if eval_only and not cfg.MODEL.WEIGHTS:

@@ -91,6 +91,11 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
 def merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
     """Merges the config that a checkpoint holds.
 
+    Args:
+        cfg: the config; changed.
+        content: the content of the checkpoint.
+        source: the checkpoint, for messages.
+
     Raises:
         InputError: the checkpoint holds no config, or a damaged one.
     """

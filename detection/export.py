@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.portable.files import check_target
+from backbones.portable.files import target_files
 from backbones.portable.networks import export_network
 from backbones.weights.read import read_weights
 from detection.build import build_detector
@@ -45,11 +45,11 @@ def export_portable(
         InputError: the checkpoint or the images cannot be read, `output` exists, the network cannot be exported, or the
             file gives other values than the network; then there is no file.
     """
-    check_target(output, format_name)
-    found = find_source(images) if images else None
-    if not isinstance(found, Images):
+    target_files(output, format_name)  # refuses a wrong name before anything is read
+    chosen = find_source(images) if images else None
+    if not isinstance(chosen, Images):
         raise InputError("--images: name images to check the file with, such as a folder of the test images")
-    paths = found.paths[:_CHECKED]
+    paths = chosen.paths[:_CHECKED]
     part = part or ("detector" if config or read_weights(source).is_detector else "classifier")
     if part != "detector":
         pixels = [pixels_of(path, "RGB") for path in paths]

@@ -156,6 +156,11 @@ def phase_config(cfg: CfgNode, phase: dict, overridden_keys: Collection[str] = (
     """The config of one phase.
 
     A phase is tested plainly: tiles, test-time augmentation and pyramids are for the detector at the end.
+
+    Args:
+        cfg: the config of the run, with PHASES.
+        phase: an entry of PHASES.
+        overridden_keys: keys that the user has set; they win over the phase's options.
     """
     options = phase.get("options", [])
     pairs = zip(options[::2], options[1::2], strict=True)

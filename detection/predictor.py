@@ -16,7 +16,7 @@ from detection.prediction.images import ImageSource, pixels_of
 import torch
 from detectron2.structures import Instances
 
-# Images that are read before the first of their batches runs, in batches: images of one size wait for each other.
+# Number of batches whose images are read before the first batch runs, so that images of one size can share a batch.
 _READ_AHEAD = 4
 
 
@@ -39,9 +39,9 @@ class Predictor:
     """Detects objects in images, as an evaluation of the same checkpoint does.
 
         predict = Predictor("output/detection/model_final.pth", score_threshold=0.5)
-        found = predict("street.jpg")
-        found.boxes, found.scores, found.names  # (N, 4) x0, y0, x1, y1 in pixels; (N,); ["car", …]
-        found.draw().save("street_found.jpg")
+        detections = predict("street.jpg")
+        detections.boxes, detections.scores, detections.names  # (N, 4) x0, y0, x1, y1 in pixels; (N,); ["car", …]
+        detections.draw().save("street_found.jpg")
         predict(["a.jpg", "b.jpg"])  # a list gives a list
         predict(cv2.imread("c.jpg"), channels="BGR")
 
@@ -142,18 +142,18 @@ class Predictor:
 
     def detect(self, images: Sequence[ReadImage]) -> list[Detections]:
         """The detections of images that `read` gave, in their order."""
-        found: list[Detections | None] = [None] * len(images)
+        detections: list[Detections | None] = [None] * len(images)
         for batch in _batches([tuple(image.entry["image"].shape) for image in images], self.batch_size):
             with self._lock, torch.no_grad():
                 outputs = self._engine.detect([images[i].entry for i in batch])
             for i, output in zip(batch, outputs, strict=True):
-                found[i] = self._detections(output["instances"].to("cpu"), images[i])
-        return found
+                detections[i] = self._detections(output["instances"].to("cpu"), images[i])
+        return detections
 
-    def _detections(self, found: Instances, image: ReadImage) -> Detections:
+    def _detections(self, instances: Instances, image: ReadImage) -> Detections:
         if self._kept is not None:
-            found = found[torch.isin(found.pred_classes, self._kept)]
-        columns = (found.pred_boxes.tensor, found.scores, found.pred_classes)
+            instances = instances[torch.isin(instances.pred_classes, self._kept)]
+        columns = (instances.pred_boxes.tensor, instances.scores, instances.pred_classes)
         size = image.entry["height"], image.entry["width"]
         return Detections(*(c.numpy() for c in columns), self.classes, size, image.source, image.channels)
 

@@ -136,6 +136,12 @@ def train(plan: RunPlan) -> dict[str, dict[str, float]] | None:
 def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dict[str, dict[str, float]]:
     """Prints a table, writes OUTPUT_DIR/results.json and draws pictures.
 
+    Args:
+        cfg: the config of the run.
+        model: the detector, for the pictures.
+        results: what `DetectionTrainer.test` returned.
+        seconds: time that the run took.
+
     Returns:
         data set -> AP, AP50, AP75, VOC AP50 and AP per class in %, and seconds; of VOC 2007 the 11-point "VOC07 AP50"
         first; empty but in the main process. The file has all figures of the evaluators beside them, as "bbox/APs",

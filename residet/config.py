@@ -87,6 +87,11 @@ def resolve_engine(cfg: CfgNode, *, resume: bool = False) -> list[str]:
 def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
     """Merges a YAML file and KEY VALUE overrides into cfg.
 
+    Args:
+        cfg: the config; changed.
+        config_file: the file, or the name of a config of residet; "" for none.
+        opts: KEY, VALUE, …, which win over the file.
+
     Raises:
         InputError: the file does not exist or is not YAML; a key is unknown (the nearest is suggested) or of another
             type.
@@ -98,7 +103,16 @@ def merge_config(cfg: CfgNode, config_file: str, opts: list[str]) -> None:
 
 
 def merge_options(cfg: CfgNode, opts: list, source: str) -> None:
-    """Merges KEY, VALUE, … into cfg. Raises InputError as `merge_config`."""
+    """Merges KEY, VALUE, … into cfg.
+
+    Args:
+        cfg: the config; changed.
+        opts: KEY, VALUE, …
+        source: where the pairs come from, for messages.
+
+    Raises:
+        InputError: as `merge_config`.
+    """
     if not isinstance(opts, list | tuple) or len(opts) % 2:
         raise InputError(f"{source}: overrides are KEY VALUE pairs, {shown(opts[-1:])} has no partner")
     for name, value in zip(opts[::2], opts[1::2], strict=True):

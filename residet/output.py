@@ -1,4 +1,4 @@
-"""The folder of a run, OUTPUT_DIR: which run it holds, whether another one may write there, and its lock.
+"""The folder of a run, OUTPUT_DIR: which run the folder holds, whether another run may write there, and the lock.
 
 The lock is a POSIX record lock (`fcntl.lockf`): the kernel takes it back when the process ends, however it ends, forked
 DataLoader workers do not inherit it, and NFS passes it between hosts.
@@ -110,10 +110,10 @@ def is_resumable(folder: Path) -> bool:
 def last_checkpoint(folder: str | Path) -> Path:
     """The checkpoint of the run in `folder` that --resume goes on from.
 
-    A run that was killed between its first checkpoint and the file `last_checkpoint` is gone on with too.
+    A run that was killed between its first checkpoint and the file `last_checkpoint` resumes from that checkpoint.
 
     Raises:
-        InputError: there is none, or `last_checkpoint` names a file elsewhere.
+        InputError: there is no checkpoint, or `last_checkpoint` names a file elsewhere.
     """
     folder = Path(folder)
     try:
@@ -162,7 +162,7 @@ def write_config(cfg: CfgNode) -> None:
 
 
 def in_main_process(decide: Callable[[], T]) -> T:
-    """What `decide` returns in the main process, in every process. An InputError of it is raised in every process."""
+    """What `decide` returns in the main process, in every process; every process raises an InputError of `decide`."""
     answer = (None, "")
     if comm.is_main_process():
         try:

@@ -19,16 +19,16 @@ from detectron2.config import CfgNode
 class RunPlan:
     """A run that can start: everything that comes from outside has been read and checked.
 
-    `classification.prepare.prepare` and `detection.prepare.prepare` make it; the trainer takes it. The data are in
+    `classification.prepare.prepare` and `detection.prepare.prepare` make plans, and trainers take them. The data are in
     detectron2's DatasetCatalog or in the cache of `classification.data.datasets.open_split`, under the names in `cfg`.
 
     Attributes:
         cfg: the config, with everything filled in that follows from data and weights; frozen.
         resume: the run goes on from its last checkpoint.
-        weights: the parameters that the run starts from; None for random ones. The trainer sets it to None once the
-            model holds them.
-        checkpoint: the whole content of the checkpoint that the run goes on from; None where it does not. The trainer
-            sets it to None, too.
+        weights: the parameters that the run starts from; None for random parameters, and once the model holds the
+            parameters (`release`).
+        checkpoint: the whole content of the checkpoint that the run goes on from; None for a run that begins, and after
+            `release`.
         lines: lines for the log on what was read and chosen.
         command: the command that goes on with the run when it was stopped, for messages.
         train_data: digest of the training data, which the run's checkpoints hold; "" where there are none.

@@ -19,10 +19,10 @@ _NAMED_CLASSES = 10
 
 
 def summarise(plan: RunPlan, network: str, classes: Sequence[str], images: int, phases: Sequence[str] = ()) -> None:
-    """Gives the plan the lines that say what was decided.
+    """Adds the lines to the plan that say what was decided.
 
     Args:
-        plan: of the run, with everything filled in.
+        plan: the plan of the run, with everything filled in.
         network: the network, in words.
         classes: names of the classes.
         images: number of training images; 0 for a run that only evaluates.

@@ -1,4 +1,4 @@
-"""Runs other tools one after the other, within a time limit. The folder of a run tells whether to resume the run."""
+"""Runs other tools one after the other, within a time limit. The folder of a run says whether the run is resumed."""
 
 from __future__ import annotations
 

@@ -36,8 +36,12 @@ _LARGEST_SIDE = 16384  # of an image, in pixels
 Session = Callable[..., list[np.ndarray]]
 
 
-def check_target(path: str | Path, format_name: str) -> list[Path]:
+def target_files(path: str | Path, format_name: str) -> list[Path]:
     """The files that an export writes, the one that the user names last.
+
+    Args:
+        path: the file that the user names.
+        format_name: a name in `SUFFIXES`.
 
     Raises:
         InputError: `path` has the wrong ending, or a file exists.
@@ -45,10 +49,10 @@ def check_target(path: str | Path, format_name: str) -> list[Path]:
     path, suffix = Path(path), SUFFIXES[format_name]
     if path.suffix != suffix:
         raise InputError(f"{path}: a file for {format_name} ends with {suffix}; name it {path.with_suffix(suffix)}")
-    parts = [path] if suffix != ".xml" else [path.with_suffix(".bin"), path]
-    if there := [part for part in parts if part.exists()]:
-        raise InputError(f"{there[0]}: the file exists; name another file")
-    return parts
+    files = [path] if suffix != ".xml" else [path.with_suffix(".bin"), path]
+    if existing := [file for file in files if file.exists()]:
+        raise InputError(f"{existing[0]}: the file exists; name another file")
+    return files
 
 
 @contextlib.contextmanager
@@ -66,12 +70,12 @@ def new_file(path: str | Path, format_name: str) -> Iterator[Path]:
         InputError: `path` has the wrong ending, or exists.
     """
     path = Path(path)
-    parts = check_target(path, format_name)
+    files = target_files(path, format_name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         yield Path(folder, path.name)
-        for part in parts:  # an IR's .xml comes last: without it nobody reads the .bin
-            os.replace(Path(folder, part.name), part)
+        for file in files:  # an IR's .xml comes last: without it nobody reads the .bin
+            os.replace(Path(folder, file.name), file)
 
 
 def trace(

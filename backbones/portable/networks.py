@@ -135,8 +135,8 @@ def _difference(graph: NetworkGraph, session: Session, image: np.ndarray) -> flo
     with torch.no_grad():
         expected = graph(torch.from_numpy(images))
     expected = expected if isinstance(expected, tuple) else (expected,)
-    found = session(images)
+    outputs = session(images)
     return max(
         float(np.abs(e.numpy() - f).max() / max(float(e.abs().max()), 1e-12))
-        for e, f in zip(expected, found, strict=True)
+        for e, f in zip(expected, outputs, strict=True)
     )

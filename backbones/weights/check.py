@@ -28,9 +28,10 @@ def _are_anchors(value: object) -> bool:
     )
 
 
+_TASKS = ("classification", "detection", "localisation, rpn", "localisation, rcnn")
 # Items of a checkpoint's metadata -> whether a value can be used, and in words which can.
 _ALLOWED = {
-    "task": (lambda v: isinstance(v, str) and v in ("classification", "detection"), "classification or detection"),
+    "task": (lambda v: isinstance(v, str) and v in _TASKS, f"one of {'; '.join(_TASKS)}"),
     "mean": (lambda v: _numbers(v) and len(v) == 3, "three finite numbers"),
     "std": (lambda v: _numbers(v, above=0) and len(v) == 3, "three finite numbers above 0"),
     "channel_order": (lambda v: isinstance(v, str) and v in ("RGB", "BGR"), "RGB or BGR"),

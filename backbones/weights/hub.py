@@ -65,7 +65,7 @@ def check_source(source: str | Path, arch: str) -> None:
         arch: name of the network, for `auto`.
 
     Raises:
-        InputError: the file is missing, or nothing goes by that name.
+        InputError: the file is missing, or there are no weights of that name.
     """
     if is_name(source):
         _resolve(source, arch)
@@ -81,7 +81,8 @@ def locate(source: str | Path, arch: str = "") -> LocatedWeights:
         arch: name of the network that the weights are for; needed for `auto` alone.
 
     Raises:
-        InputError: nothing goes by that name, or the file cannot be downloaded; the message says where to put it.
+        InputError: there are no weights of that name, or the file cannot be downloaded; the message says where to put
+            the file.
     """
     return _resolve(source, arch).locate(arch) if is_name(source) else LocatedWeights(Path(source), str(source))
 
@@ -109,6 +110,7 @@ class _Remote:
     row: PublishedWeights | None = None
 
     def locate(self, arch: str) -> LocatedWeights:
+        """The file in its cache, downloaded if the cache lacks the file. `arch`: the network that the caller wants."""
         if self.repository:
             path = download_from_hub(self.name, self.repository, self.files)
         else:
@@ -126,7 +128,7 @@ def _resolve(source: str, arch: str) -> _Remote:
     """The weights of a name; no network is used.
 
     Raises:
-        InputError: nothing goes by that name, or the weights are of another network than `arch`.
+        InputError: there are no weights of that name, or the weights are of another network than `arch`.
     """
     if source == AUTO:
         if not arch:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from residet.metrics import read_metrics
 from residet.sweep import deadline_in, finish
 
 from tabulate import tabulate
@@ -102,9 +103,9 @@ class ShortRun:
         folder = self.folder(output)
         if not (folder / "results.json").is_file():
             return None
-        rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-        end = max(row["iteration"] for row in rows)
-        last = [row["train_error"] for row in rows if "train_error" in row and row["iteration"] >= (1 - _LAST) * end]
+        metrics = read_metrics(folder / "metrics.json")
+        end = max(metrics)
+        last = [m["train_error"] for i, m in metrics.items() if "train_error" in m and i >= (1 - _LAST) * end]
         return json.loads((folder / "results.json").read_text())["top1_error"], statistics.fmean(last)
 
 
@@ -197,17 +198,21 @@ def _spread(errors: Sequence[float]) -> str:
 
 
 def draw(seeds: Sequence[int], output: Path, file: Path) -> None:
-    """Draws the test errors over the iterations, a panel for each claim, a line for each finished or begun run."""
+    """Draws the test errors over the iterations, a panel for each claim, a line for each finished or begun run.
+
+    Args:
+        seeds: seeds of the runs.
+        output: folder of all runs.
+        file: the picture to write.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4 * len(CLAIMS), 3.6), layout="constrained")
     for axes, claim in zip(figure.subplots(1, len(CLAIMS)), CLAIMS, strict=True):
         for colour, arch in zip(("tab:blue", "tab:red"), (claim.better, claim.other), strict=True):
             for number, seed in enumerate(seeds):
-                metrics = ShortRun(claim.config, arch, seed).folder(output) / "metrics.json"
-                lines = metrics.read_text().splitlines() if metrics.is_file() else []
-                rows = [row for row in map(json.loads, lines) if "val/top1_error" in row]
-                points = [(row["iteration"], row["val/top1_error"]) for row in rows]
+                metrics = read_metrics(ShortRun(claim.config, arch, seed).folder(output) / "metrics.json")
+                points = [(i, m["val/top1_error"]) for i, m in metrics.items() if "val/top1_error" in m]
                 if points:
                     axes.plot(*zip(*points, strict=True), color=colour, label=None if number else arch, linewidth=1)
         axes.set(title=claim.words if len(claim.words) < 45 else f"{claim.words[:42]}…", xlabel="iteration")

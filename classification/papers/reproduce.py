@@ -89,9 +89,9 @@ class Entry:
     def errors(self, output: Path) -> dict[int, float]:
         """{k: measured top-k error in %}; empty before the entry was tested."""
         path = self.results(output)
-        found = json.loads(path.read_text()) if path.is_file() else {}
+        results = json.loads(path.read_text()) if path.is_file() else {}
         suffix = f"_{self.table.way}way" if self.table.way else ""
-        return {k: found[name] for k in (1, 5) if (name := f"top{k}_error{suffix}") in found}
+        return {k: results[name] for k in (1, 5) if (name := f"top{k}_error{suffix}") in results}
 
 
 def entries(names: Sequence[str], seeds: Sequence[int | None] = (None,)) -> list[Entry]:

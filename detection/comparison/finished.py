@@ -56,7 +56,7 @@ class FinishedRun:
 
     @property
     def head(self) -> str:
-        """The head, by the word for it: FPN, C4, VGG, or the name of the RoI heads."""
+        """The kind of head: "FPN", "C4", "RetinaNet", or the name of the RoI heads without "ROIHeads"."""
         if "_fpn_" in self.cfg.MODEL.BACKBONE.NAME:
             return "RetinaNet" if self.cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "FPN"
         name = self.cfg.MODEL.ROI_HEADS.NAME

@@ -101,11 +101,11 @@ def groups(todo: Sequence[Run], output: Path) -> dict[str, list[Path]]:
     Returns:
         name, such as resnet50_fpn_random -> the folder of each seed.
     """
-    found: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}
     for run in todo:
         folder = run.folder(output)
-        found.setdefault(folder.name.rpartition("_")[0], []).append(folder)
-    return found
+        folders.setdefault(folder.name.rpartition("_")[0], []).append(folder)
+    return folders
 
 
 def check_runs(todo: Sequence[Run], options: Sequence[str], output: Path, planned: Callable[[list[str]], dict]) -> None:
@@ -120,15 +120,15 @@ def check_runs(todo: Sequence[Run], options: Sequence[str], output: Path, planne
     Raises:
         InputError: a folder holds another run.
     """
-    known: dict[Run, dict] = {}  # data and weights are read once for all seeds
+    fingerprints: dict[Run, dict] = {}  # by run with seed 0: data and weights are read once for all seeds
     for run in todo:
         folder = run.folder(output)
         if begun(folder):
             same = replace(run, seed=0)
-            if same not in known:
-                known[same] = planned(run.arguments(options, folder))
-            config = known[same]["config"] | {"SEED": run.seed}
-            check_fingerprint(folder, known[same] | {"config": config})
+            if same not in fingerprints:
+                fingerprints[same] = planned(run.arguments(options, folder))
+            config = fingerprints[same]["config"] | {"SEED": run.seed}
+            check_fingerprint(folder, fingerprints[same] | {"config": config})
 
 
 def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], output: Path, minutes: float) -> None:

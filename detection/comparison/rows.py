@@ -67,18 +67,22 @@ class Row:
 
     @property
     def network(self) -> str:
+        """Name of the network; "-" without a finished run."""
         return self.runs[0].spec.name if self.runs else "-"
 
     @property
     def head(self) -> str:
+        """The kind of head, as `FinishedRun.head`; "-" without a finished run."""
         return self.runs[0].head if self.runs else "-"
 
     @property
     def start(self) -> str:
+        """ "pretrained", "random", or "-" without a finished run."""
         return self.runs[0].start if self.runs else "-"
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes; () without a finished run."""
         return self.runs[0].classes if self.runs else ()
 
     @property
@@ -98,13 +102,13 @@ class Row:
 
     def mean(self, attribute: str) -> float:
         """The mean over seeds of an attribute of `FinishedRun`, over the runs that know its value."""
-        known = [value for run in self.runs if is_known(value := getattr(run, attribute))]
-        return statistics.fmean(known) if known else NOT_KNOWN
+        values = [value for run in self.runs if is_known(value := getattr(run, attribute))]
+        return statistics.fmean(values) if values else NOT_KNOWN
 
     def mean_speed(self, key: str) -> float:
         """The mean over seeds of a figure of speed.json."""
-        known = [run.speed[key] for run in self.runs if isinstance(run.speed.get(key), int | float)]
-        return statistics.fmean(known) if known else NOT_KNOWN
+        values = [run.speed[key] for run in self.runs if isinstance(run.speed.get(key), int | float)]
+        return statistics.fmean(values) if values else NOT_KNOWN
 
     def estimate(self, figure: str) -> Estimate:
         """The mean of a figure over seeds, and its interval over images and seeds."""

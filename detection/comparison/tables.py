@@ -37,15 +37,17 @@ def markdown(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
     parts = [_figures(rows)]
     if any(row.resamples for row in rows):
         names = [*WITH_INTERVAL, *_class_figures(rows)]
-        body = [[row.name, *(shown(row.estimate(n)) for n in names)] for row in rows if row.resamples]
+        body = [[row.name, *(estimate_text(row.estimate(n)) for n in names)] for row in rows if row.resamples]
         title = "95 % intervals by bootstrap over the test images, and over seeds where there are several:"
-        parts.append(f"{title}\n\n{_table(body, ['', *map(titled, names)])}")
+        parts.append(f"{title}\n\n{_table(body, ['', *map(figure_title, names)])}")
     if pairs:
         body = []
         for pair in pairs:
             differences = [pair.difference(name) for name in WITH_INTERVAL]
             real = "yes" if differences[0].is_real else "no, may be chance"
-            body.append([f"{pair.first.name} - {pair.second.name}", *(shown(d, sign=True) for d in differences), real])
+            body.append(
+                [f"{pair.first.name} - {pair.second.name}", *(estimate_text(d, sign=True) for d in differences), real]
+            )
         title = "Differences, over the same images and seeds:"
         parts.append(f"{title}\n\n{_table(body, ['', *WITH_INTERVAL, 'AP differs'])}")
     parts += [f"{row.name}: no intervals: {row.remark}" for row in rows if row.remark]
@@ -55,12 +57,12 @@ def markdown(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
 def _figures(rows: Sequence[Row]) -> str:
     names = [*WITH_INTERVAL, *OTHERS, *_class_figures(rows)]
     after = [key for key in COLUMNS if key not in _BEFORE]
-    titles = ["", "network", "head", "start", "seeds", *(COLUMNS[k][0] for k in _BEFORE), *map(titled, names)]
+    titles = ["", "network", "head", "start", "seeds", *(COLUMNS[k][0] for k in _BEFORE), *map(figure_title, names)]
     body = []
     for row in rows:
         cells = [row.name, row.network, row.head, row.start, f"{len(row.runs)} of {row.wanted}"]
-        cells += [column(row, key) for key in _BEFORE]
-        cells += [_spread(row.of_seeds(name).values()) for name in names] + [column(row, key) for key in after]
+        cells += [column_text(row, key) for key in _BEFORE]
+        cells += [_spread(row.of_seeds(name).values()) for name in names] + [column_text(row, key) for key in after]
         body.append(cells)
     return _table(body, [*titles, *(COLUMNS[k][0] for k in after)])
 
@@ -70,13 +72,13 @@ def _table(body: list[list[str]], titles: list[str]) -> str:
     return tabulate(escaped[1:], escaped[0], tablefmt="github", disable_numparse=True)
 
 
-def column(row: Row, key: str) -> str:
+def column_text(row: Row, key: str) -> str:
     """The value of a column of COLUMNS as text; "-" where not known."""
     _, decimals, value = COLUMNS[key]
-    return f"{found:.{decimals}f}" if is_known(found := value(row)) else "-"
+    return f"{number:.{decimals}f}" if is_known(number := value(row)) else "-"
 
 
-def shown(estimate: Estimate, *, sign: bool = False) -> str:
+def estimate_text(estimate: Estimate, *, sign: bool = False) -> str:
     """An estimate as text: "31.2 [28.0, 34.1]"; "-" where not known. `sign` shows the sign of positive values too."""
     value, low, high = (round(v, 1) + 0.0 for v in (estimate.value, estimate.low, estimate.high))  # no "-0.0"
     form = "{:+.1f}" if sign else "{:.1f}"
@@ -85,7 +87,7 @@ def shown(estimate: Estimate, *, sign: bool = False) -> str:
     return form.format(value) + (f" [{form}, {form}]".format(low, high) if is_known(low) else "")
 
 
-def titled(figure: str) -> str:
+def figure_title(figure: str) -> str:
     """The title of a figure's column: "AP RBC" for "AP-RBC"."""
     return figure.replace("-", " ", 1)
 
@@ -162,7 +164,7 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
         {"rows": [{"network", "head", "gain", "gain_low", "gain_high", "random": {"AP": [of each seed], …},
         "pretrained": {…}}], "command", "date", "versions"}; None if no detector has both starts.
     """
-    found = []
+    gains = []
     for pair in pairs:
         by_start = {pair.first.start: pair.first, pair.second.start: pair.second}
         if len(by_start) != 2 or (pair.first.network, pair.first.head) != (pair.second.network, pair.second.head):
@@ -173,12 +175,17 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
         for start, row in by_start.items():
             content[start] = {name: [*row.of_seeds(name).values()] for name in [*_estimated(row), *OTHERS]}
         content["pretraining_error"] = by_start["pretrained"].mean("pretraining_error")
-        found.append(content)
-    return {"rows": found, **_origin()} if found else None
+        gains.append(content)
+    return {"rows": gains, **_origin()} if gains else None
 
 
 def write(rows: Sequence[Row], pairs: Sequence[Pair], folder: Path) -> str:
     """Writes comparison.md, .csv and .json, and transfer.json if a detector has both starts.
+
+    Args:
+        rows: the rows of the comparison.
+        pairs: the pairs of `rows`.
+        folder: the folder to write to.
 
     Returns:
         the Markdown.

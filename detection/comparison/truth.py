@@ -45,9 +45,9 @@ class EvaluatedData:
             raise InputError(f"{run.inference}: has no readable coco_instances_results.json")
         numbers, ids = self.objects.numbers, set(self.objects.category_ids)
         try:
-            found = [{**d, "image_id": numbers[d["image_id"]]} for d in run.detections]
-            if all(d["category_id"] in ids and len(d["bbox"]) == 4 and "score" in d for d in found):
-                return found
+            detections = [{**d, "image_id": numbers[d["image_id"]]} for d in run.detections]
+            if all(d["category_id"] in ids and len(d["bbox"]) == 4 and "score" in d for d in detections):
+                return detections
         except (KeyError, TypeError):
             pass
         raise InputError(f"{run.inference}: its detections are not of {self.name}")
@@ -69,8 +69,8 @@ def read_test_data(run: FinishedRun) -> EvaluatedData:
     if not MetadataCatalog.get(run.dataset).annotated:
         raise InputError(f"{run.dataset}: has no annotations")
     digest = digest_of_data([run.dataset])
-    known = run.about["fingerprint"]["data"].get("DATASETS.TEST", {}) if run.about else {}
-    if len(run.cfg.DATASETS.TEST) == 1 and known.get("sha256", digest) != digest:
+    recorded = run.about["fingerprint"]["data"].get("DATASETS.TEST", {}) if run.about else {}
+    if len(run.cfg.DATASETS.TEST) == 1 and recorded.get("sha256", digest) != digest:
         raise InputError(f"{run.dataset}: has changed since {run.folder} was tested on it; evaluate the run again")
     records, classes = DatasetCatalog.get(run.dataset), MetadataCatalog.get(run.dataset).thing_classes
     return EvaluatedData(run.dataset, digest, COCOTruth.of(run.dataset), records, classes, describe(run.dataset))

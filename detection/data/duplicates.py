@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from backbones.errors import InputError
+from detection.data.layouts.images import opened_image
 from residet.progress import progress
 
 import numpy as np
@@ -49,10 +51,10 @@ def _grey(path: Path) -> Image.Image | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with opened_image(path) as image:
                 image.draft("L", (_SIDE, _SIDE))
                 return ImageOps.exif_transpose(image).convert("L")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except InputError:
         return None
 
 
@@ -104,10 +106,10 @@ def compare_sets(files: dict[str, list[str]]) -> dict[str, list[list[str]]]:
         counts.
     """
     rows = {name: hashes([Path(path) for path in paths]) for name, paths in files.items()}
-    names, found = list(files), {}
+    names, alike = list(files), {}
     for i, name in enumerate(names):
-        found[name] = [[files[name][a], files[name][b]] for a, b in repeated(rows[name])]
+        alike[name] = [[files[name][a], files[name][b]] for a, b in repeated(rows[name])]
         for other in names[i + 1 :]:
             pairs = look_alikes(rows[name], rows[other])
-            found[f"{name} and {other}"] = [[files[name][a], files[other][b]] for a, b in pairs]
-    return {key: pairs for key, pairs in found.items() if pairs}
+            alike[f"{name} and {other}"] = [[files[name][a], files[other][b]] for a, b in pairs]
+    return {key: pairs for key, pairs in alike.items() if pairs}

@@ -97,6 +97,7 @@ class DetectionMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool, with_instances: bool | None = None) -> dict:
+        """The arguments of the constructor. Without `with_instances`, training has instances and a test has none."""
         test = cfg.TEST
         # These ways of testing resize images themselves, best from the original pixels.
         resizes_itself = not is_train and (test.AUG.ENABLED or test.TILES.SIZE or test.REGION_SCALES)

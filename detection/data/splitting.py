@@ -1,7 +1,7 @@
 """Splits data that nobody has split into training and test data, for a run that is given no test data.
 
 Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, On the stratification of multi-label data): the class
-with the fewest images left is shared out first. What is shared out are groups of images of one source, not images.
+with the fewest images left is shared out first. Groups of images of one source are shared out whole.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def resolve_test_data(cfg: CfgNode, *, eval_only: bool, resume: bool, asked: boo
     data = cfg.DATASETS
     if data.TEST or len(data.TRAIN) != 1:
         if asked:
-            known = (
+            reason = (
                 f"the test data are {', '.join(data.TEST)}" if data.TEST else "the training data are not one data set"
             )
-            raise InputError(f"--val-share: {known}, so nothing is split; leave --val-share out")
+            raise InputError(f"--val-share: {reason}, so nothing is split; leave --val-share out")
         return []
     (name,) = data.TRAIN
     if eval_only:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backbones.whole_files import whole_file, write_json
 from detection.evaluation import tide
-from detection.evaluation.boxes import BoxEvaluator, Detections, iou, objects_by_image
+from detection.evaluation.boxes import BoxEvaluator, DatasetDetections, iou, objects_by_image
 from detection.evaluation.voc import VOCEvaluator
 
 import matplotlib
@@ -32,7 +32,7 @@ class ErrorAnalysis(BoxEvaluator):
         self.voc = VOCEvaluator(dataset_name)
         self.folder = folder
 
-    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
+    def figures(self, detections: DatasetDetections) -> dict[str, dict[str, float]]:
         """Writes the files.
 
         Returns:

@@ -106,7 +106,16 @@ def _sorted_by_score(entries: list[tuple[int, dict]]) -> ClassMatches:
 
 
 def draws(images: int, resamples: int = RESAMPLES, seed: int = 0) -> ndarray:
-    """How often each image is drawn in each resample, (B, I). Detectors that are to be compared take the same draws."""
+    """How often each image is drawn in each resample. Detectors that are to be compared take the same draws.
+
+    Args:
+        images: number of images I.
+        resamples: number of resamples B.
+        seed: seed of the random numbers.
+
+    Returns:
+        (B, I) counts; each row sums up to I.
+    """
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
 
 
@@ -209,7 +218,7 @@ def over_seeds(of_seeds: ndarray, seed: int = 0) -> ndarray:
     Args:
         of_seeds: a figure of each seed's detector in each resample of the images (S, B); or the difference of two
             networks' figures, seed by seed, in the same resamples.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Returns:
         (B,).

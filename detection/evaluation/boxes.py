@@ -14,7 +14,7 @@ from numpy import ndarray
 
 
 @dataclass(frozen=True)
-class Detections:
+class DatasetDetections:
     """The detections of a data set, image after image. Shapes: I images, N detections of all images.
 
     Attributes:
@@ -32,7 +32,7 @@ class Detections:
     classes: ndarray
 
     @classmethod
-    def join(cls, of_images: Sequence[tuple]) -> Detections:
+    def join(cls, of_images: Sequence[tuple]) -> DatasetDetections:
         """Joins (image id, boxes (N, 4), scores (N,), classes (N,)) of all images."""
         images, boxes, scores, classes = zip(*of_images, strict=True) if of_images else ([], [], [], [])
         return cls(
@@ -79,9 +79,9 @@ class BoxEvaluator(DatasetEvaluator):
             return None
         # An image that two processes have seen counts once.
         of_images = {of_image[0]: of_image for of_image in itertools.chain.from_iterable(gathered)}
-        return self.figures(Detections.join([*of_images.values()]))
+        return self.figures(DatasetDetections.join([*of_images.values()]))
 
-    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
+    def figures(self, detections: DatasetDetections) -> dict[str, dict[str, float]]:
         """Name of a metric -> its figures by name. Called in the main process."""
         raise NotImplementedError
 
@@ -98,7 +98,7 @@ class BoxEvaluators(BoxEvaluator):
         super().__init__(dataset_name)
         self.members = members
 
-    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
+    def figures(self, detections: DatasetDetections) -> dict[str, dict[str, float]]:
         figures: dict[str, dict[str, float]] = {}
         for member in self.members:
             figures |= member.figures(detections)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from backbones.whole_files import write_json
 from detection.data.layouts.coco import coco_results, coco_truth
-from detection.evaluation.boxes import BoxEvaluator, Detections
+from detection.evaluation.boxes import BoxEvaluator, DatasetDetections
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -71,7 +71,7 @@ class BoxCOCOEvaluator(BoxEvaluator):
         self.file = output_dir / "coco_instances_results.json"
         self.api = api
 
-    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
+    def figures(self, detections: DatasetDetections) -> dict[str, dict[str, float]]:
         """Writes the file and computes the metrics.
 
         Returns:
@@ -99,7 +99,7 @@ class BoxCOCOEvaluator(BoxEvaluator):
         return {k: 100 * v if v >= 0 else float("nan") for k, v in values.items()}
 
 
-def as_coco_results(detections: Detections, image_ids: Sequence, category_ids: Sequence[int]) -> list[dict]:
+def as_coco_results(detections: DatasetDetections, image_ids: Sequence, category_ids: Sequence[int]) -> list[dict]:
     """The detections of a data set in COCO's result format.
 
     Args:

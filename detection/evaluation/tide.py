@@ -145,7 +145,7 @@ def _errors(overlap: ndarray, same: ndarray, taken: ndarray) -> tuple[ndarray, n
     return kind, target
 
 
-def errors(found: MatchedDetections) -> dict[str, float]:
+def errors(matched: MatchedDetections) -> dict[str, float]:
     """Computes AP50, and the AP50 that each kind of error costs: the gain if all errors of that kind were mended.
 
     To mend a false positive is to remove the detection. The exception is the best Loc or Cls error of an object that no
@@ -160,9 +160,9 @@ def errors(found: MatchedDetections) -> dict[str, float]:
         {"AP50", "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}, in %.
     """
     scores, classes, hit, kind, target = (
-        np.array(x) for x in (found.scores, found.classes, found.hit, found.kind, found.target)
+        np.array(x) for x in (matched.scores, matched.classes, matched.hit, matched.kind, matched.target)
     )
-    object_classes, taken = np.array(found.object_classes, int), np.array(found.taken, bool)
+    object_classes, taken = np.array(matched.object_classes, int), np.array(matched.taken, bool)
     counts = {int(c): int(n) for c, n in zip(*np.unique(object_classes, return_counts=True), strict=True)}
     if not len(scores):
         return {"AP50": 0.0} | dict.fromkeys((*KINDS, "FalsePos"), 0.0) | {"Miss": 100.0, "FalseNeg": 100.0}

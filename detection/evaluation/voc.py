@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detection.evaluation.boxes import BoxEvaluator, Detections, iou, objects_by_image
+from detection.evaluation.boxes import BoxEvaluator, DatasetDetections, iou, objects_by_image
 
 import numpy as np
 from detectron2.evaluation.pascal_voc_evaluation import voc_ap
@@ -56,7 +56,7 @@ class VOCEvaluator(BoxEvaluator):
         dataset_name: registered data; annotations may carry `difficult`.
     """
 
-    def figures(self, detections: Detections) -> dict[str, dict[str, float]]:
+    def figures(self, detections: DatasetDetections) -> dict[str, dict[str, float]]:
         """Computes the figures.
 
         Returns:
@@ -73,7 +73,7 @@ class VOCEvaluator(BoxEvaluator):
                 figures |= {f"AP50-{name}": float(ap) for name, ap in zip(self.classes, aps[0], strict=True)}
         return {"voc": figures}
 
-    def matches(self, detections: Detections) -> list[Matches]:
+    def matches(self, detections: DatasetDetections) -> list[Matches]:
         """Finds the targets of the detections of each class."""
         truth = objects_by_image(self.records)
         overlaps, targets = np.zeros(len(detections.scores)), np.full(len(detections.scores), -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.whole_files import write_text
-from detection.evaluation.boxes import BoxEvaluator, Detections
+from detection.evaluation.boxes import BoxEvaluator, DatasetDetections
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class VOCResultFiles(BoxEvaluator):
         super().__init__(dataset_name)
         self.folder = folder
 
-    def figures(self, detections: Detections) -> dict:
+    def figures(self, detections: DatasetDetections) -> dict:
         """Writes the files. Returns {}: without annotations there are no figures."""
         stems = np.repeat([Path(str(image)).stem for image in detections.images], np.diff(detections.starts))
         for i, name in enumerate(self.classes):

@@ -127,9 +127,9 @@ def _pooled(pooler: ROIPooler, maps: list[Tensor], regions: Tensor) -> Tensor:
     sides = regions[:, 3:] - regions[:, 1:3]
     scale = torch.sqrt(sides[:, 0] * sides[:, 1]) / pooler.canonical_box_size
     level = torch.floor(pooler.canonical_level + torch.log2(scale + 1e-8)).clamp(pooler.min_level, pooler.max_level)
-    parts = [(level == pooler.min_level + i).nonzero()[:, 0] for i in range(len(maps))]
-    pooled = [_align(p, m, regions[i]) for p, m, i in zip(pooler.level_poolers, maps, parts, strict=True)]
-    return torch.cat(pooled)[torch.cat(parts).argsort()]
+    rows_of_maps = [(level == pooler.min_level + i).nonzero()[:, 0] for i in range(len(maps))]
+    pooled = [_align(p, m, regions[i]) for p, m, i in zip(pooler.level_poolers, maps, rows_of_maps, strict=True)]
+    return torch.cat(pooled)[torch.cat(rows_of_maps).argsort()]
 
 
 def _align(pooler: nn.Module, features: Tensor, regions: Tensor) -> Tensor:

@@ -53,17 +53,17 @@ def check_parity(model: Detect, other: Detect, images: Sequence[dict], threshold
     count = 0
     for image in images:
         with torch.no_grad():
-            expected, found = (form([image])[0]["instances"].to("cpu") for form in (model, other))
+            expected, exported = (form([image])[0]["instances"].to("cpu") for form in (model, other))
         least = max(threshold, float(expected.scores.min()) if len(expected) == topk else 0.0) + SCORE
-        sides, scores = _differences(expected, found)
+        sides, scores = _differences(expected, exported)
         pairs = (sides <= PIXELS) & (scores <= SCORE)
         lost = (~pairs.any(dim=1) & (expected.scores > least)).sum()
-        gained = (~pairs.any(dim=0) & (found.scores > least)).sum()
+        gained = (~pairs.any(dim=0) & (exported.scores > least)).sum()
         if lost or gained:
             raise InputError(
                 f"{image.get('file_name', 'an image')}: the exported detector differs from the model: of "
-                f"{len(expected)} detections {lost} are not found, and {gained} of {len(found)} are new (to {PIXELS} "
-                f"pixels and {SCORE} of the score)"
+                f"{len(expected)} detections {lost} are not found, and {gained} of {len(exported)} are new (to "
+                f"{PIXELS} pixels and {SCORE} of the score)"
             )
         if pairs.any():
             pixels = max(pixels, float(_closest(sides, pairs).max()))
@@ -74,11 +74,11 @@ def check_parity(model: Detect, other: Detect, images: Sequence[dict], threshold
     return Parity(len(images), count, pixels, score)
 
 
-def _differences(expected: Instances, found: Instances) -> tuple[Tensor, Tensor]:
-    """(E, F) largest difference of a side, infinite for other classes; and (E, F) difference of the scores."""
-    sides = (expected.pred_boxes.tensor[:, None] - found.pred_boxes.tensor[None]).abs().amax(dim=2)
-    other_class = expected.pred_classes[:, None] != found.pred_classes[None]
-    return sides.masked_fill(other_class, float("inf")), (expected.scores[:, None] - found.scores[None]).abs()
+def _differences(expected: Instances, exported: Instances) -> tuple[Tensor, Tensor]:
+    """(E, X) largest difference of a side, infinite for other classes; and (E, X) difference of the scores."""
+    sides = (expected.pred_boxes.tensor[:, None] - exported.pred_boxes.tensor[None]).abs().amax(dim=2)
+    other_class = expected.pred_classes[:, None] != exported.pred_classes[None]
+    return sides.masked_fill(other_class, float("inf")), (expected.scores[:, None] - exported.scores[None]).abs()
 
 
 def _closest(difference: Tensor, pairs: Tensor) -> Tensor:

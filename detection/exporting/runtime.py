@@ -36,8 +36,8 @@ class RuntimeDetector(nn.Module):
     def _detect(self, entry: dict) -> Instances:
         image = entry["image"] if self.order == "RGB" else entry["image"].flip(0)
         boxes, scores, classes = self.session(image.permute(1, 2, 0).contiguous().numpy())
-        found = Instances(tuple(image.shape[1:]))
-        found.pred_boxes = Boxes(torch.from_numpy(boxes))
-        found.scores, found.pred_classes = torch.from_numpy(scores), torch.from_numpy(classes).long()
-        found = found[found.scores > self.threshold]
-        return detector_postprocess(found, entry["height"], entry["width"])
+        instances = Instances(tuple(image.shape[1:]))
+        instances.pred_boxes = Boxes(torch.from_numpy(boxes))
+        instances.scores, instances.pred_classes = torch.from_numpy(scores), torch.from_numpy(classes).long()
+        instances = instances[instances.scores > self.threshold]
+        return detector_postprocess(instances, entry["height"], entry["width"])

@@ -17,12 +17,12 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.ilsvrc.xml import image_path, read_annotations, read_list
-from detection.data.layouts.images import image_size
+from detection.data.layouts.images import image_size, opened_image
 from residet.engine.loaders import seeded
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
@@ -52,7 +52,12 @@ class Picture:
 
 
 def read_split(root: Path, split: str, defects: Defects) -> list[Picture]:
-    """The images of "train" or "val". An image without a usable box is left out.
+    """The images of a split. An image without a usable box is left out.
+
+    Args:
+        root: the folder ILSVRC.
+        split: "train" or "val".
+        defects: gets the defects of the boxes.
 
     Raises:
         InputError: a list, image or XML file is missing or broken.
@@ -79,6 +84,11 @@ def read_split(root: Path, split: str, defects: Defects) -> list[Picture]:
 def numbered(pictures: Sequence[Picture], classes: Sequence[str], source: str) -> list[Picture]:
     """The images with the index of their class.
 
+    Args:
+        pictures: the images.
+        classes: WNIDs of the classes, in the order of their indices.
+        source: the data, for messages.
+
     Raises:
         InputError: an image is of another class.
     """
@@ -90,12 +100,13 @@ def numbered(pictures: Sequence[Picture], classes: Sequence[str], source: str) -
 
 
 def read_pixels(path: Path) -> Tensor:
-    """(3, H, W) uint8 RGB, upright. InputError if the file cannot be decoded."""
-    try:
-        with Image.open(path) as image:
-            return F.pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
-        raise InputError(f"{path}: cannot be decoded as an image ({e}); remove or replace it") from e
+    """The pixels of an image, upright: (3, H, W) uint8 RGB.
+
+    Raises:
+        InputError: the file cannot be decoded.
+    """
+    with opened_image(path) as image:
+        return F.pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def resize_short(image: Tensor, side: int) -> tuple[Tensor, float]:
@@ -145,7 +156,13 @@ def mirrored(boxes: Tensor, width: int) -> Tensor:
 
 
 def clipped(boxes: Tensor, size: int, part: float) -> Tensor:
-    """The boxes (N, 4), clipped to a square image, of which at least `part` lies in the image."""
+    """Clips boxes to a square image, and leaves out boxes that lie mostly outside.
+
+    Args:
+        boxes: x0, y0, x1, y1 in pixels (N, 4).
+        size: side of the image in pixels.
+        part: least part of a box's area that must lie in the image.
+    """
     inside = boxes.clamp(0, size)
     area, whole = ((b[:, 2:] - b[:, :2]).clamp(min=0).prod(1) for b in (inside, boxes))
     return inside[area >= part * whole.clamp(min=1e-6)]

@@ -27,9 +27,9 @@ class LocalisationEvaluator(DatasetEvaluator):
             inputs: `boxes`, `label` and `classes` (the true class, then the predicted ones) of each image.
             outputs: `boxes` (C, P, 4) of the classes, the best first.
         """
-        for entry, found in zip(inputs, outputs, strict=True):
+        for entry, output in zip(inputs, outputs, strict=True):
             truth, classes = entry["boxes"], entry["classes"]
-            best = found["boxes"][:, 0].cpu()
+            best = output["boxes"][:, 0].cpu()
             right = hits(best, truth)
             predicted = [bool(r) for r, c in zip(right[1:], classes[1:], strict=True) if c == entry["label"]]
             height, width = entry["image"].shape[1:]

@@ -28,7 +28,16 @@ _TRANSFORM = Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0))
 
 
 def warp(image: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Regions (R, 4) of an image (3, H, W), each as a square (R, 3, size, size), floating point."""
+    """Regions of an image as squares.
+
+    Args:
+        image: (3, H, W).
+        boxes: x0, y0, x1, y1 of the regions in pixels (R, 4).
+        size: side of a square in pixels.
+
+    Returns:
+        (R, 3, size, size), floating point.
+    """
     return roi_align(image[None].to(boxes), [boxes], size, sampling_ratio=2, aligned=True)
 
 
@@ -126,9 +135,9 @@ class PerClassRCNN(nn.Module):
         """
         regions = proposals.flatten(0, 1)
         of_class = torch.tensor(classes, device=regions.device).repeat_interleave(proposals.shape[1])
-        parts = zip(regions.split(_AT_ONCE), of_class.split(_AT_ONCE), strict=True)
-        found = [self.predict(warp(image, boxes, self.size), kinds) for boxes, kinds in parts]
-        logits, deltas = (torch.cat(x) for x in zip(*found, strict=True))
+        chunks = zip(regions.split(_AT_ONCE), of_class.split(_AT_ONCE), strict=True)
+        predictions = [self.predict(warp(image, boxes, self.size), kinds) for boxes, kinds in chunks]
+        logits, deltas = (torch.cat(x) for x in zip(*predictions, strict=True))
         boxes = _TRANSFORM.apply_deltas(deltas, regions)
         height, width = image.shape[1:]
         boxes[:, 0::2].clamp_(0, width)

@@ -1,1 +1,1 @@
-"""Prediction on images that no data set describes: what goes in, what comes out, and files of it."""
+"""Prediction on images that no data set describes: the images, their detections, and the folder of the results."""

@@ -68,7 +68,14 @@ class Detections:
 
     @classmethod
     def from_dict(cls, content: dict, classes: Sequence[str], source: ImageSource, channels=None) -> Detections:
-        """The detections that `to_dict` made `content` of; `source` is their image."""
+        """The detections of a dict that `to_dict` made.
+
+        Args:
+            content: the dict.
+            classes: names of all classes of the detector.
+            source: the image, from which `draw` reads.
+            channels: order of the channels of `source` if `source` is an array or a tensor.
+        """
         objects = content["detections"]
         boxes = np.array([o["box"] for o in objects], np.float32).reshape(-1, 4)
         scores = np.array([o["score"] for o in objects], np.float32)

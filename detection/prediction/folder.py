@@ -69,9 +69,9 @@ class PredictionFolder:
         """Whether an image has been looked at. A broken image has not: the user may have replaced it."""
         return "detections" in self.done.get(name, {})
 
-    def add(self, name: str, found: Detections) -> None:
+    def add(self, name: str, detections: Detections) -> None:
         """Notes the detections of an image."""
-        self._note(name, found.to_dict())
+        self._note(name, detections.to_dict())
 
     def add_broken(self, name: str, error: Exception) -> None:
         """Notes that an image cannot be read."""
@@ -98,11 +98,12 @@ class PredictionFolder:
         results, rows, counts = [], [], Counter()
         images = [name for name in names if self.is_done(name)]
         for name in images:
-            found = Detections.from_dict(self.done[name], self.classes, source=name)
-            results += found.to_coco(name)
-            counts.update(found.counts())
+            detections = Detections.from_dict(self.done[name], self.classes, source=name)
+            results += detections.to_coco(name)
+            counts.update(detections.counts())
             shown = name.encode("utf-8", "backslashreplace").decode()  # a name may have bytes that are no text
-            for kind, score, box in zip(found.names, found.scores.tolist(), found.boxes.tolist(), strict=True):
+            columns = detections.names, detections.scores.tolist(), detections.boxes.tolist()
+            for kind, score, box in zip(*columns, strict=True):
                 rows.append([shown, kind, f"{score:.4f}", *(f"{v:.2f}" for v in box)])
         write_json(results, self.folder / "predictions.json", indent=None)
         table = io.StringIO()

@@ -39,20 +39,20 @@ def pixels_of(image: ImageSource, order: str, channels: str | None = None) -> np
     if isinstance(image, str | os.PathLike):
         return pixels.read_image({"file_name": os.fspath(image)}, order)
     if isinstance(image, bytes | bytearray):
-        found = _decode(bytes(image), order)
+        decoded = _decode(bytes(image), order)
     elif isinstance(image, Image.Image):
-        found = pixels.pixels_of(image, order)
+        decoded = pixels.pixels_of(image, order)
     elif isinstance(image, torch.Tensor):
-        found = _of_array(image, "a tensor (3, H, W)", order, channels)
+        decoded = _of_array(image, "a tensor (3, H, W)", order, channels)
     elif isinstance(image, np.ndarray):
-        found = _of_array(image, "an array (H, W, 3)", order, channels)
+        decoded = _of_array(image, "an array (H, W, 3)", order, channels)
     else:
         raise InputError(
             f"image: {type(image).__name__} is none of a path, bytes, a numpy array, a torch tensor or a PIL image; "
             "convert the image to one of these"
         )
-    check_sides(Path("image"), found.shape[1], found.shape[0])
-    return found
+    check_sides(Path("image"), decoded.shape[1], decoded.shape[0])
+    return decoded
 
 
 def _decode(content: bytes, order: str) -> np.ndarray:

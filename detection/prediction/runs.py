@@ -75,10 +75,10 @@ def predict_images(detector: Detector, images: Images, results: PredictionFolder
                     whole.append((path, future.result()))
                 except InputError as e:
                     results.add_broken(images.name(path), e)
-            for (path, _), found in zip(whole, detector.detect([image for _, image in whole]), strict=True):
+            for (path, _), detections in zip(whole, detector.detect([image for _, image in whole]), strict=True):
                 if pictures:
-                    _save_picture(found, path, results.pictures / images.name(path))
-                results.add(images.name(path), found)
+                    _save_picture(detections, path, results.pictures / images.name(path))
+                results.add(images.name(path), detections)
             bar.update(len(batch))
     names = [images.name(path) for path in images.paths]
     line = results.write_results(names)
@@ -105,9 +105,9 @@ def _read_ahead(detector: Detector, paths: Sequence[Path], ahead: int) -> Iterat
                 future.cancel()
 
 
-def _save_picture(found: Detections, path: Path, target: Path) -> None:
+def _save_picture(detections: Detections, path: Path, target: Path) -> None:
     """Writes the picture in the format of the image itself, so that no two images share a name."""
-    picture = Image.fromarray(found.drawn_on(pixels_of(path, "RGB")))
+    picture = Image.fromarray(detections.drawn_on(pixels_of(path, "RGB")))
     kind = Image.registered_extensions().get(path.suffix.lower(), "PNG")
     with whole_file(target) as partial, partial.open("wb") as file:
         picture.save(file, kind)
@@ -146,10 +146,10 @@ def predict_video(
         try:
             for i, frame in enumerate(itertools.islice(source, frames or None)):
                 name = f"{video.name}#{i:06}"
-                found = _frame_detections(detector, frame, name, results)
+                detections = _frame_detections(detector, frame, name, results)
                 names.append(name)
                 if write:
-                    write(found.drawn_on(frame))
+                    write(detections.drawn_on(frame))
                 bar.update()
         except KeyboardInterrupt:
             if isinstance(video.opened, str) or not names:
@@ -162,6 +162,6 @@ def predict_video(
 def _frame_detections(detector: Detector, frame: np.ndarray, name: str, results: PredictionFolder) -> Detections:
     if results.is_done(name):
         return Detections.from_dict(results.done[name], results.classes, frame, "RGB")
-    (found,) = detector.detect([detector.read(frame, "RGB")])
-    results.add(name, found)
-    return found
+    (detections,) = detector.detect([detector.read(frame, "RGB")])
+    results.add(name, detections)
+    return detections

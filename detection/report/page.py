@@ -9,7 +9,7 @@ from pathlib import Path
 from backbones.whole_files import write_text
 from detection.comparison.finished import is_known
 from detection.comparison.rows import OTHERS, WITH_INTERVAL, Pair, Row, pairs_of, rows_of
-from detection.comparison.tables import COLUMNS, column, shown
+from detection.comparison.tables import COLUMNS, column_text, estimate_text
 from detection.data.statistics import SIZES
 from detection.evaluation.coco import coco_stats
 from detection.report import charts
@@ -74,20 +74,20 @@ def _table(rows: Sequence[Row]) -> dict:
     body = []
     for row in rows:
         cells = [row.network, row.head, row.start, f"{len(row.runs)} of {row.wanted}"]
-        cells += [shown(row.estimate(name)) for name in (*WITH_INTERVAL, *OTHERS)]
-        body.append((row.name, [*cells, *(column(row, key) for key in COLUMNS)]))
+        cells += [estimate_text(row.estimate(name)) for name in (*WITH_INTERVAL, *OTHERS)]
+        body.append((row.name, [*cells, *(column_text(row, key) for key in COLUMNS)]))
     titles = ["network", "head", "start", "seeds", *WITH_INTERVAL, *OTHERS, *(c[0] for c in COLUMNS.values())]
     return {"titles": titles, "rows": body}
 
 
 def _differences(pairs: Sequence[Pair]) -> list[dict]:
-    found = []
+    rows = []
     for pair in pairs:
         differences = [pair.difference(name) for name in WITH_INTERVAL]
-        cells = [shown(d, sign=True) for d in differences]
+        cells = [estimate_text(d, sign=True) for d in differences]
         names = {"first": pair.first.name, "second": pair.second.name}
-        found.append({**names, "cells": cells, "real": differences[0].is_real})
-    return found
+        rows.append({**names, "cells": cells, "real": differences[0].is_real})
+    return rows
 
 
 def _cost_charts(rows: Sequence[Row]) -> list[Markup]:
@@ -132,7 +132,7 @@ def _class_chart(rows: Sequence[Row]) -> dict | None:
     if not values:
         return None
     names = dict.fromkeys(c for of_row in estimates.values() for c in of_row)
-    body = [(c, [shown(of_row[c]) if c in of_row else "-" for of_row in estimates.values()]) for c in names]
+    body = [(c, [estimate_text(of_row[c]) if c in of_row else "-" for of_row in estimates.values()]) for c in names]
     return {
         "chart": charts.bars(values, "AP, %", "AP of each class with its 95 % interval"),
         "titles": list(estimates),
@@ -164,8 +164,8 @@ def _details(row: Row) -> dict:
 def _precision_recall(row: Row) -> Markup | None:
     if row.data is None:
         return None
-    found = row.data.detections(row.runs[0])
-    _, precision = coco_stats(row.data.objects.content, found, row.runs[0].cfg.TEST.COCO_API)
+    detections = row.data.detections(row.runs[0])
+    _, precision = coco_stats(row.data.objects.content, detections, row.runs[0].cfg.TEST.COCO_API)
     if precision is None:
         return None
     at_50 = precision[0, :, :, 0, -1]  # recalls, classes
@@ -207,10 +207,10 @@ def _pictures(rows: Sequence[Row]) -> list[dict]:
         room = _PICTURES // len(with_data)
         data = row.data
         classes = {number: i for i, number in enumerate(data.objects.category_ids)}
-        found = [
+        detections = [
             {**d, "image": d["image_id"] - 1, "class": classes[d["category_id"]]} for d in data.detections(row.runs[0])
         ]
-        for picture in worst_pictures(data.records, found, data.classes):
+        for picture in worst_pictures(data.records, detections, data.classes):
             url = picture.jpeg()
             room -= len(url)
             if room < 0:

@@ -93,16 +93,16 @@ class Picture:
         return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def worst_pictures(records: Sequence[dict], found: Sequence[dict], classes: Sequence[str]) -> list[Picture]:
-    """The images with the worst errors: for each kind of error those with the most of it, the highest scores counted.
+def worst_pictures(records: Sequence[dict], detections: Sequence[dict], classes: Sequence[str]) -> list[Picture]:
+    """The images with the worst errors: for each kind of error, the images whose errors of the kind weigh most.
 
     Args:
         records: dataset dicts; category_id is an index into `classes`.
-        found: detections as {"image": index of the record, "class": index, "bbox": x, y, w, h, "score"}.
+        detections: {"image": index of the record, "class": index, "bbox": x, y, w, h, "score"}.
         classes: names of the classes.
     """
     by_image: dict[int, list[dict]] = {}
-    for d in found:
+    for d in detections:
         by_image.setdefault(d["image"], []).append(d)
     pictures = [_picture(record, by_image.get(i, []), classes) for i, record in enumerate(records)]
     chosen: dict[int, Picture] = {}
@@ -112,10 +112,10 @@ def worst_pictures(records: Sequence[dict], found: Sequence[dict], classes: Sequ
     return sorted(chosen.values(), key=lambda p: -sum(e.weight for e in p.errors))
 
 
-def _picture(record: dict, found: list[dict], classes: Sequence[str]) -> Picture:
-    boxes = np.array([d["bbox"] for d in found], float).reshape(-1, 4)
+def _picture(record: dict, detections: list[dict], classes: Sequence[str]) -> Picture:
+    boxes = np.array([d["bbox"] for d in detections], float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    scores, kinds = np.array([d["score"] for d in found], float), np.array([d["class"] for d in found], int)
+    scores, kinds = np.array([d["score"] for d in detections], float), np.array([d["class"] for d in detections], int)
     truth, labels, ignored = objects_of(record.get("annotations", ()))
     matched = tide.match([(boxes, scores, kinds, truth, labels, ignored)])
     order = np.argsort(-scores, kind="stable")[: len(matched.scores)]  # as `match` sorts them

@@ -22,6 +22,7 @@ def strides_of_maps(cfg: CfgNode) -> dict[str, int]:
 
 
 def of_maps(cfg: CfgNode) -> Iterator[str]:
+    """A message for each key that names a map which the backbone or the pyramid does not give."""
     model, spec = cfg.MODEL, spec_of_builder(cfg.MODEL.BACKBONE.NAME)
     of_backbone, pyramid = model.RESNETS.OUT_FEATURES, "_fpn_" in model.BACKBONE.NAME
     yield from _unknown("MODEL.RESNETS.OUT_FEATURES", of_backbone, list(spec.channels), "the backbone")
@@ -51,6 +52,7 @@ def of_maps(cfg: CfgNode) -> Iterator[str]:
 
 
 def of_anchors(cfg: CfgNode) -> Iterator[str]:
+    """A message for each key whose anchors or labels do not fit the maps that the RPN or RetinaNet reads."""
     model = cfg.MODEL
     retinanet = model.META_ARCHITECTURE == "RetinaNet"
     if not retinanet and model.PROPOSAL_GENERATOR.NAME != "RPN":

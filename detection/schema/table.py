@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from detection.data.layouts.sources import READERS
 from detection.data.loader import SAMPLERS
 from detection.data.mapper import build_pipeline
 from detection.evaluation.coco import APIS
@@ -80,6 +81,11 @@ _DATA = {
     "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST": Key(Whole(1), "Number of proposals of a test image, best first."),
     "DATASETS.CLASSES": Key(Several(Text(empty=False))),
     "DATASETS.VOC_FIRST_PIXEL": Key(Whole(0, 1)),
+    "DATASETS.FORMAT": Key(Choice(("", *(reader.name for reader in READERS))), resume=True),
+    "DATASETS.SKIP_MISSING": Key(Flag(), resume=True),
+    # A run that resumes keeps the lists of its split, whatever these keys say.
+    "DATASETS.VAL_SHARE": Key(Real(above=0, below=1), resume=True),
+    "DATASETS.VAL_SEED": Key(Whole(), resume=True),
     "DATASETS.TRAIN_ON_DIFFICULT": Key(Flag()),
     "DATASETS.SCHEDULE_IMAGES": Key(Whole()),
     "DATALOADER.ASPECT_RATIO_GROUPING": Key(Flag(), "Whether a batch has only wide or only tall images, to pad less."),

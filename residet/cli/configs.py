@@ -35,9 +35,9 @@ def find_config(name: str | Path) -> Path:
         return path
     inside = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
     for candidate in (inside, inside.with_name(f"{inside.name}.yaml")) if inside.name else ():
-        found = configs_folder() / candidate
-        if not inside.is_absolute() and found.is_file():
-            return found
+        file = configs_folder() / candidate
+        if not inside.is_absolute() and file.is_file():
+            return file
     siblings = [p.as_posix() for p in path.parent.glob("*.yaml")]
     raise InputError(f"{name}: no such config{did_you_mean(path.as_posix(), [*siblings, *config_names()])}")
 

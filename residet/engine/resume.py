@@ -32,11 +32,11 @@ class StopTraining(BaseException):
 class StopSignals:
     """Takes the signals of a process while it trains.
 
-    The first asks the run to save and stop: a scheduler sends SIGTERM to a job that must make room for another, a
-    terminal that is closed sends SIGHUP, ctrl-C SIGINT. A second one ends the run at once.
+    The first signal asks the run to save and stop: a scheduler sends SIGTERM to a job that must make room for another
+    job, a terminal that is closed sends SIGHUP, ctrl-C sends SIGINT. A second signal ends the run at once.
 
     Attributes:
-        asked: name of the signal that asked the run to stop; "" where none did.
+        asked: name of the signal that asked the run to stop; "" without such a signal.
     """
 
     def __init__(self):

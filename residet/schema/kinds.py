@@ -278,11 +278,11 @@ def value_of(cfg: CfgNode, name: str) -> object:
 
 def leaves(cfg: Mapping, prefix: str = "") -> dict[str, object]:
     """All keys of a config or of a nested dict, with their values; lists as tuples, as either may come from a YAML."""
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for key, value in cfg.items():
         name = f"{prefix}{key}"
-        found |= leaves(value, f"{name}.") if isinstance(value, Mapping) else {name: plain(value)}
-    return found
+        values |= leaves(value, f"{name}.") if isinstance(value, Mapping) else {name: plain(value)}
+    return values
 
 
 def plain(value: object) -> object:

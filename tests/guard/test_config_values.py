@@ -5,9 +5,11 @@ from classification.config import default_config as classification_config
 from classification.schema.keys import check_keys as check_classification
 from classification.schema.table import TABLE as CLASSIFICATION
 from detection.config import default_config as detection_config
+from detection.schema.keys import UNUSED
 from detection.schema.keys import check_keys as check_detection
 from detection.schema.table import TABLE as DETECTION
 from residet.config import merge_config, merge_values
+from residet.schema.kinds import leaves
 
 import pytest
 from bad_values import bad_values
@@ -19,6 +21,12 @@ SIDES = {
     "detection": (detection_config, check_detection, CONFIGS / "faster_rcnn_resnet18_fpn.yaml"),
 }
 KEYS = [("classification", key) for key in CLASSIFICATION] + [("detection", key) for key in DETECTION]
+
+
+def test_every_key_of_detection_has_a_row_or_is_refused():
+    unused = tuple(f"{key}." for key in UNUSED)
+    keys = leaves(detection_config())
+    assert [key for key in keys if key not in DETECTION and not f"{key}.".startswith(unused)] == []
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def test_control_characters_are_shown():
     assert shown(10**5000) == "a int that is too long to show" and len(shown("x" * 999)) == 120
 
 
-def test_messages_and_logs_pass_none_on(tmp_path, capsys):
+def test_messages_and_logs_show_control_characters(tmp_path, capsys):
     def fail():
         raise InputError(f"{EVIL}: broken")
 

@@ -33,11 +33,11 @@ def assert_refused(done, tmp_path):
     assert not list(tmp_path.rglob("*.partial")) and not (tmp_path / "nowhere").exists()
 
 
-def test_pretraining(shapes, tmp_path, place):
+def test_pretraining_refuses_a_place_that_cannot_be_written(shapes, tmp_path, place):
     assert_refused(pretrain("--data", shapes / "crops", *RUN, "OUTPUT_DIR", place), tmp_path)
 
 
-def test_detection(shapes, tmp_path, place):
+def test_detection_refuses_a_place_that_cannot_be_written(shapes, tmp_path, place):
     data = ["--train", shapes / "annotations" / "train.json", "--val", shapes / "annotations" / "val.json"]
     config = ["--config-file", "configs/demo/faster_rcnn_resnet18_fpn.yaml"]
     assert_refused(train_net(*config, *data, "OUTPUT_DIR", place), tmp_path)

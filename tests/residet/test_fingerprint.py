@@ -60,7 +60,7 @@ def test_another_version_and_random_weights_are_differences(run, tmp_path, monke
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"fingerprint": {"config": 3}}', "[" * 100_000])
-def test_a_folder_that_says_nothing_is_refused(run, tmp_path, content):
+def test_a_folder_without_a_readable_run_json_is_refused(run, tmp_path, content):
     (run / FILE).write_text(content)
     assert read_run(run) is None
     with pytest.raises(InputError, match=r"without a readable run.json.*another --output"):

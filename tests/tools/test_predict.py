@@ -174,7 +174,7 @@ def test_a_video(weights, video, tmp_path):
     assert sorted(p.name for p in (out / "pictures").iterdir()) == ["film.mp4"]
 
 
-def test_a_video_that_is_none(weights, tmp_path):
+def test_a_file_that_is_no_video(weights, tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"nothing")
     assert_clear_error(predict(weights, tmp_path / "film.mp4", out=tmp_path / "out"), "film.mp4", "cannot open")
 

@@ -53,7 +53,7 @@ def trained(shapes, pretrained, tmp_path_factory):
     return out
 
 
-def test_the_way_through(shapes, trained):
+def test_a_training_leaves_figures_and_pictures(shapes, trained):
     results = json.loads((trained / "results.json").read_text())
     (row,) = results.values()
     assert {"AP", "AP50", "AP75", "VOC AP50", "AP star", "seconds"} <= set(row)

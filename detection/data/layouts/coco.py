@@ -12,10 +12,9 @@ from detection.data.layouts.coco_folder import coco_splits, find_images, images_
 from detection.data.layouts.defects import PARENT_CLASS, SAME_NAME, Defects, clean_box
 from detection.data.layouts.files import read_json
 from detection.data.layouts.images import check_absent
-from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.reader import Reader, ReaderOptions, Source, box_annotation
 
 import numpy as np
-from detectron2.structures import BoxMode
 
 # More pixels on a side than any image has. Larger numbers in a file are errors that would overflow as floats.
 _LARGEST = 10**6
@@ -144,11 +143,11 @@ def _with_images(
         options: the config's settings for readers.
     """
     names = [record["file_name"] for record in records]
-    found = find_images(path, names) if folder is None else images_in(folder, path, names)
-    check_absent([name for name in names if found[name] is None], len(names), path, defects, options)
+    images = find_images(path, names) if folder is None else images_in(folder, path, names)
+    check_absent([name for name in names if images[name] is None], len(names), path, defects, options)
     for record in records:
-        record["file_name"] = str(found[record["file_name"]])
-    return [record for record, name in zip(records, names, strict=True) if found[name] is not None]
+        record["file_name"] = str(images[record["file_name"]])
+    return [record for record, name in zip(records, names, strict=True) if images[name] is not None]
 
 
 def _entries(path: Path, content: dict, key: str, fields: tuple[str, ...]) -> list[dict]:
@@ -197,17 +196,15 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
         return
     # The area of the mask, if the object has a mask. COCO's evaluation takes this area for small, medium and large.
     area = entry.get("area")
+    has_area = isinstance(area, int | float) and abs(area) < _LARGEST**2
     record["annotations"].append(
-        {
-            "bbox": box,
-            "bbox_mode": BoxMode.XYXY_ABS,
-            "category": names[entry["category_id"]],
-            "iscrowd": int(entry.get("iscrowd") in (1, True)),
-            "area": float(area)
-            if isinstance(area, int | float) and abs(area) < _LARGEST**2
-            else (box[2] - box[0]) * (box[3] - box[1]),
-            "difficult": int(entry.get("difficult", entry.get("ignore")) in (1, True)),
-        }
+        box_annotation(
+            box,
+            names[entry["category_id"]],
+            iscrowd=int(entry.get("iscrowd") in (1, True)),
+            area=float(area) if has_area else (box[2] - box[0]) * (box[3] - box[1]),
+            difficult=int(entry.get("difficult", entry.get("ignore")) in (1, True)),
+        )
     )
 
 

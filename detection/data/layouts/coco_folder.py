@@ -77,25 +77,33 @@ def find_images(path: Path, names: Sequence[str]) -> dict[str, Path | None]:
         InputError: no place has any of the images; the message lists the folders.
     """
     folders = [folder for folder in dict.fromkeys(_usual_folders(path)) if folder.is_dir()]
-    found = _in_folders(names, folders) or _anywhere(path, names)
-    if found is None:
+    images = _in_folders(names, folders) or _anywhere(path, names)
+    if images is None:
         raise InputError(
             f"{path}: found the file's first image {names[0]} in none of {', '.join(map(str, folders))} and their "
             f"subfolders; name the folder of the images as {path.name}:DIR"
         )
-    return found
+    return images
 
 
 def images_in(folder: Path, path: Path, names: Sequence[str]) -> dict[str, Path | None]:
-    """The images of an annotation file in the folder that the user names. Arguments and result as in `find_images`.
+    """The images of an annotation file in the folder that the user names.
+
+    Args:
+        folder: the folder.
+        path: the annotation file, for messages.
+        names: names of the images in the file, perhaps with folders.
+
+    Returns:
+        name of an image -> its path; None if the image is absent.
 
     Raises:
         InputError: the folder has none of the images.
     """
-    found = _in_folders(names, [folder])
-    if found is None:
+    images = _in_folders(names, [folder])
+    if images is None:
         raise InputError(f"{folder}: has none of the images of {path}, such as {names[0]}; correct the folder")
-    return found
+    return images
 
 
 def _usual_folders(path: Path) -> list[Path]:
@@ -144,7 +152,7 @@ def _anywhere(path: Path, names: Sequence[str]) -> dict[str, Path | None] | None
         images: dict[str, list[Path]] = {}
         for image in with_suffix(all_files(root), *IMAGE_SUFFIXES):
             images.setdefault(image.name, []).append(image)
-        found = {name: images.get(_last(name), []) for name in names}
-        if any(found.values()) and all(len(paths) <= 1 for paths in found.values()):
-            return {name: paths[0] if paths else None for name, paths in found.items()}
+        candidates = {name: images.get(_last(name), []) for name in names}
+        if any(candidates.values()) and all(len(paths) <= 1 for paths in candidates.values()):
+            return {name: paths[0] if paths else None for name, paths in candidates.items()}
     return None

@@ -38,6 +38,21 @@ def image_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
+def image_record(path: Path, image_id: str = "", size: tuple[int, int] | None = None) -> dict:
+    """A dataset dict without annotations.
+
+    Args:
+        path: the image file.
+        image_id: id of the image; "" takes the path.
+        size: width and height in pixels; None reads them from the file.
+
+    Raises:
+        InputError: the size must be read, and the file cannot be read as an image, or the image is too narrow.
+    """
+    width, height = size or image_size(path)
+    return {"file_name": str(path), "image_id": image_id or str(path), "width": width, "height": height}
+
+
 @contextlib.contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """A context with an image file opened. Errors of reading or decoding the file within the context are InputErrors.
@@ -67,7 +82,13 @@ def lies_on_its_side(image: Image.Image) -> bool:
 
 
 def check_sides(path: Path, width: int, height: int) -> None:
-    """Raises InputError if an image is so narrow that nothing would be left of it after resizing."""
+    """Raises InputError if an image is so narrow that nothing would be left of the image after resizing.
+
+    Args:
+        path: the image, for messages.
+        width: width in pixels.
+        height: height in pixels.
+    """
     if max(width, height) > _NARROWEST * min(width, height):
         raise InputError(
             f"{path}: is {width}x{height} pixels, more than {_NARROWEST} times as long as wide; remove the image, or "
@@ -115,8 +136,4 @@ class ImageReader(Reader):
         return not part and path.is_dir()
 
     def read(self, path: Path, part: str, defects: Defects, options: ReaderOptions) -> Source:
-        records = []
-        for image in list_images(path):
-            width, height = image_size(image)
-            records.append({"file_name": str(image), "image_id": str(image), "width": width, "height": height})
-        return Source(records, [])
+        return Source([image_record(image) for image in list_images(path)], [])

@@ -12,6 +12,8 @@ from typing import ClassVar
 
 from detection.data.layouts.defects import Defects
 
+from detectron2.structures import BoxMode
+
 
 @dataclass
 class Source:
@@ -39,6 +41,17 @@ class Source:
     def annotated(self) -> bool:
         """Whether the data have annotations."""
         return all("annotations" in record for record in self.records)
+
+
+def box_annotation(box: list[float], category: str, **further) -> dict:
+    """An annotation of a `Source`'s dataset dict.
+
+    Args:
+        box: x0, y0, x1, y1 in continuous pixel coordinates.
+        category: name of the class.
+        further: `difficult`, `area`, and `iscrowd` of a crowd.
+    """
+    return {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": category, "iscrowd": 0, **further}
 
 
 @dataclass(frozen=True)

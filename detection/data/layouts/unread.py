@@ -1,4 +1,4 @@
-"""Finds files that look like annotations in a folder that no reader reads: such a folder is not one of images alone."""
+"""Finds files that look like annotations in a folder that no reader reads: such a folder holds more than images."""
 
 from __future__ import annotations
 

@@ -20,11 +20,9 @@ from detection.data.layouts.defects import (
     clean_box,
 )
 from detection.data.layouts.files import nearest, read_xml, stem
-from detection.data.layouts.images import check_absent, image_size
-from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.images import check_absent, image_record, image_size
+from detection.data.layouts.reader import Reader, ReaderOptions, Source, box_annotation
 from detection.data.layouts.voc_folder import VOCFolder
-
-from detectron2.structures import BoxMode
 
 
 class VOCReader(Reader):
@@ -73,7 +71,7 @@ def load_voc(root: Path, split: str, defects: Defects, options: ReaderOptions | 
         if split.startswith("test") and not any(xmls.values()):
             paths = {name: folder.image_of(name, listing) for name in names}
             check_absent([n for n in names if not paths[n]], len(names), listing, defects, options)
-            return Source([_record(n, path, *image_size(path)) for n, path in paths.items() if path], [])
+            return Source([image_record(path, n) for n, path in paths.items() if path], [])
         for name, xml in xmls.items():
             if xml is None:
                 raise InputError(
@@ -158,11 +156,6 @@ def _image(folder: VOCFolder, name: str, xml: Path, tree: ET.Element) -> Path | 
     return None
 
 
-def _record(image_id: str, image: Path, width: int, height: int) -> dict:
-    """A dataset dict without annotations."""
-    return {"file_name": str(image), "image_id": image_id, "width": width, "height": height}
-
-
 def _read_record(image_id: str, image: Path, tree: ET.Element, path: Path, defects: Defects, first_pixel: int) -> dict:
     """The dataset dict of an image.
 
@@ -188,10 +181,8 @@ def _read_record(image_id: str, image: Path, tree: ET.Element, path: Path, defec
         box = _box(obj, width, height, path, defects, first_pixel)
         if box is not None:
             difficult = int((obj.findtext("difficult") or "0").strip() == "1")
-            annotations.append(
-                {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": name, "iscrowd": 0, "difficult": difficult}
-            )
-    return _record(image_id, image, width, height) | {"annotations": annotations}
+            annotations.append(box_annotation(box, name, difficult=difficult))
+    return image_record(image, image_id, (width, height)) | {"annotations": annotations}
 
 
 def _box(
@@ -207,10 +198,7 @@ def _box(
         defects: gets the defects of the box.
         first_pixel: see `load_voc`.
     """
-    try:
-        x0, y0, x1, y1 = (float(obj.find("bndbox").findtext(k)) for k in ("xmin", "ymin", "xmax", "ymax"))
-    except (AttributeError, TypeError, ValueError) as e:
-        raise InputError(f"{path}: an object's <bndbox> lacks a number in xmin, ymin, xmax or ymax") from e
+    x0, y0, x1, y1 = corners_of(obj, path)
     if x0 == x1 or y0 == y1:  # checked before the shift by `first_pixel`, which would make the box a pixel wide
         return defects.note(NO_AREA, path.name)
     if first_pixel and min(x0, y0) == 0:
@@ -218,6 +206,18 @@ def _box(
     if x0 < x1 and y0 < y1:
         x0, y0 = x0 - first_pixel, y0 - first_pixel
     return clean_box([x0, y0, x1, y1], width, height, defects, path.name)
+
+
+def corners_of(obj: ET.Element, path: Path) -> tuple[float, ...]:
+    """The numbers xmin, ymin, xmax and ymax of an <object>, as the XML file `path` has them.
+
+    Raises:
+        InputError: the <object> has no <bndbox> with four numbers.
+    """
+    try:
+        return tuple(float(obj.find("bndbox").findtext(k)) for k in ("xmin", "ymin", "xmax", "ymax"))
+    except (AttributeError, TypeError, ValueError) as e:
+        raise InputError(f"{path}: an object's <bndbox> lacks a number in xmin, ymin, xmax or ymax") from e
 
 
 def _size(tree: ET.Element, image: Path) -> tuple[int, int]:

@@ -91,16 +91,16 @@ class VOCFolder:
 
     def _find(self, name: str, near: Path, names: dict[str, list[Path]]) -> Path | None:
         parts = Path(name.replace("\\", "/")).parts
-        found = names.get(stem(parts[-1]), [])
-        if len(found) > 1:  # the folders in the name choose, if there are some
+        candidates = names.get(stem(parts[-1]), [])
+        if len(candidates) > 1:  # the folders in the name choose, if there are some
             near = self.root.joinpath(*parts) if len(parts) > 1 else near
-            found = nearest(near, found)
-        if len(found) > 1:
+            candidates = nearest(near, candidates)
+        if len(candidates) > 1:
             raise InputError(
-                f"{near}: {name} may mean {found[0]} or {found[1]}; name the folder of one set, such as "
-                f"{found[0].parent.parent}"
+                f"{near}: {name} may mean {candidates[0]} or {candidates[1]}; name the folder of one set, such as "
+                f"{candidates[0].parent.parent}"
             )
-        return found[0] if found else None
+        return candidates[0] if candidates else None
 
     def _role(self, xml: Path) -> str:
         return role_of_path(xml.parent.relative_to(self.root))
@@ -112,9 +112,9 @@ class VOCFolder:
             InputError: two folders have a list of the same name, so that the folder holds several sets.
         """
         lists: dict[str, Path] = {}
-        found = [path for path in texts if self._is_list(path)]
-        in_main = [path for path in found if path.parent.name.lower() == "main"]
-        for path in in_main or found:
+        listings = [path for path in texts if self._is_list(path)]
+        in_main = [path for path in listings if path.parent.name.lower() == "main"]
+        for path in in_main or listings:
             if path.stem in lists:
                 sets = [str(p.parent.parent.parent if p in in_main else p.parent) for p in (lists[path.stem], path)]
                 raise InputError(
@@ -133,8 +133,8 @@ class VOCFolder:
         signs = [line for line in lines if len(line) == 2 and line[1] in ("-1", "0", "1")]
         if any(not self._is_known(" ".join(line)) for line in signs):
             return False
-        known = sum(self._is_known(line[0]) or self._is_known(" ".join(line)) for line in lines)
-        return in_image_sets or 2 * known > len(lines)
+        named = sum(self._is_known(line[0]) or self._is_known(" ".join(line)) for line in lines)
+        return in_image_sets or 2 * named > len(lines)
 
     def _is_known(self, name: str) -> bool:
         """Whether a name, perhaps with folders and an ending, is that of an XML file or of an image."""

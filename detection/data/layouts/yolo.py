@@ -13,13 +13,12 @@ from backbones.errors import InputError
 from detection.data.layouts.darknet import DarknetFolder
 from detection.data.layouts.defects import LISTED_TWICE, Defects, clean_box
 from detection.data.layouts.files import read_text
-from detection.data.layouts.images import check_absent, image_size, list_images
-from detection.data.layouts.reader import Reader, ReaderOptions, Source
-from detection.data.layouts.yolo_labels import Classes, Labels
+from detection.data.layouts.images import check_absent, image_record, list_images
+from detection.data.layouts.reader import Reader, ReaderOptions, Source, box_annotation
+from detection.data.layouts.yolo_labels import Classes, LabelFiles
 from detection.data.layouts.yolo_yaml import DataYAML, find_yaml
 
 import numpy as np
-from detectron2.structures import BoxMode
 
 # Rounding leaves corners a little below 0 or above 1. Corners that are further outside than this must be pixels.
 _TOLERANCE = 0.5
@@ -75,10 +74,10 @@ def load_yolo(path: Path, split: str, defects: Defects, options: ReaderOptions |
     absent = {image for image in images if not image.is_file()}
     check_absent(sorted(absent), len(images), path, defects, options)
     images = [image for image in images if image not in absent]
-    labels = Labels(images, data.root)
+    labels = LabelFiles(images, data.root)
     if not labels.found:
         if split == "test":
-            return Source([_record(image) for image in images], data.classes().names)
+            return Source([image_record(image) for image in images], data.classes().names)
         raise InputError(
             f"{path}: {split}: none of its {len(images)} images has a label file; for {images[0]}, these were sought: "
             f"{', '.join(map(str, labels.sought(images[0])))}"
@@ -88,18 +87,12 @@ def load_yolo(path: Path, split: str, defects: Defects, options: ReaderOptions |
         check_absent([f"the image of {label}" for label in alone], len(images) + len(alone), path, defects, options)
     records, names = [], {}
     for image in images:
-        label, record = labels.of(image), _record(image)
+        label, record = labels.of(image), image_record(image)
         classes = data.classes(label)
         names |= dict.fromkeys(classes.names)
         record["annotations"] = _annotations(label, record, classes, defects) if label.is_file() else []
         records.append(record)
     return Source(records, list(names))
-
-
-def _record(image: Path) -> dict:
-    """A dataset dict without annotations."""
-    width, height = image_size(image)
-    return {"file_name": str(image), "image_id": str(image), "width": width, "height": height}
 
 
 def _annotations(labels: Path, record: dict, classes: Classes, defects: Defects) -> list[dict]:
@@ -119,7 +112,7 @@ def _annotations(labels: Path, record: dict, classes: Classes, defects: Defects)
         category, corners = _parse(line, classes, where)
         box = clean_box((np.array(corners) * size * 1.0).reshape(-1).tolist(), *size, defects, where)
         if box is not None:
-            annotations.append({"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": category, "iscrowd": 0})
+            annotations.append(box_annotation(box, category))
     return annotations
 
 

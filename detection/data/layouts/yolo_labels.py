@@ -45,7 +45,7 @@ _PLACES: tuple[Callable[[Path], Path], ...] = (
 )
 
 
-class Labels:
+class LabelFiles:
     """The label files of the images of a split.
 
     All label files are taken from one place, the one that has most of them. So an image without a label file does not
@@ -91,7 +91,7 @@ class Labels:
         Args:
             images: all images of the data, whatever their split.
         """
-        known = {stem(image.name) for image in images}
+        names = {stem(image.name) for image in images}
         folders = dict.fromkeys(label.parent for image in images if (label := self.of(image)).is_file())
-        beside = [path for folder in folders for path in sorted(folder.glob("*.txt")) if stem(path.name) not in known]
+        beside = [path for folder in folders for path in sorted(folder.glob("*.txt")) if stem(path.name) not in names]
         return [path for path in beside if path.is_file() and is_label_file(path)]

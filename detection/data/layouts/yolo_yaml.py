@@ -69,13 +69,13 @@ class DataYAML:
             )
         images = []
         for source in sources:
-            found = self._images(source)
-            if found is None:
+            listed = self._images(source)
+            if listed is None:
                 raise InputError(
                     f"{self.file}: {self.root / source} is neither a folder of images nor a .txt file that lists "
                     f"images; correct `{split}`"
                 )
-            images += found
+            images += listed
         if not images:
             raise InputError(f"{self.file}: {split}: there is no image in {', '.join(sources)}; correct the path")
         return images
@@ -122,16 +122,17 @@ def find_yaml(root: Path) -> DataYAML | None:
     Raises:
         InputError: several files describe different data; or no file does, and a broken file may do so.
     """
-    found, broken = [], []
+    described, broken = [], []
     for path in with_suffix(all_files(root), ".yaml", ".yml"):
         try:
             if data := _as_data(path, root):
-                found.append(data)
+                described.append(data)
         except InputError as e:
             broken.append(e)
-    if broken and not found:
+    if broken and not described:
         raise broken[0]
-    usable = [data for data in found if any(data._images(s) for r in data.splits() for s in data._sources(r))] or found
+    with_images = [d for d in described if any(d._images(s) for r in d.splits() for s in d._sources(r))]
+    usable = with_images or described
     if len({str(_meaning(data)) for data in usable}) > 1:
         first, second, *_ = (data.file for data in usable)
         raise InputError(

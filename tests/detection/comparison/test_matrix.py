@@ -73,7 +73,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
     assert len(asked) == 2  # once in a call, for all seeds
 
 
-def test_runs_of_stages_go_on_and_a_failed_one_does_not_hold_up_the_rest(tmp_path):
+def test_runs_in_phases_go_on_and_a_failed_run_does_not_hold_up_the_others(tmp_path):
     todo = runs(CONFIGS, [RANDOM], [0])
     (todo[0].folder(tmp_path) / "rpn").mkdir(parents=True)
     (todo[0].folder(tmp_path) / "rpn" / "last_checkpoint").touch()

@@ -86,7 +86,7 @@ def test_each_class_of_two_sources_is_in_both_parts(seed):
     assert in_test == stratified(groups, classes, 0.2, seed)
 
 
-def test_the_seed_chooses():
+def test_the_seed_chooses_the_test_images():
     groups, classes = list(range(100)), [{"a"}] * 100
     first, second = (stratified(groups, classes, 0.25, seed) for seed in (0, 1))
     assert sum(first) == sum(second) == 25 and first != second

@@ -17,7 +17,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.ilsvrc.xml import image_path, read_annotations, read_list
-from detection.data.layouts.images import image_size
+from detection.data.layouts.images import image_record
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
 
 import numpy as np
@@ -45,11 +45,10 @@ class ImageNetDETReader(Reader):
         records = []
         for image_id in _image_ids(path, part):
             image = image_path(path / "Data" / "DET" / folder, image_id)
-            width, height = image_size(image)
-            record = {"file_name": str(image), "image_id": image_id, "width": width, "height": height}
+            record = image_record(image, image_id)
             if part != "test":
                 xml = path / "Annotations" / "DET" / folder / f"{image_id}.xml"
-                record["annotations"] = read_annotations(xml, (width, height), defects)
+                record["annotations"] = read_annotations(xml, (record["width"], record["height"]), defects)
             records.append(record)
         if part in ("val1", "val2"):
             records = halves(records)[part == "val2"]

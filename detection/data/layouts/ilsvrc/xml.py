@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from backbones.errors import InputError
 from detection.data.layouts.defects import Defects, clean_box
-
-from detectron2.structures import BoxMode
+from detection.data.layouts.files import read_xml
+from detection.data.layouts.reader import box_annotation
+from detection.data.layouts.voc import corners_of
 
 
 def read_annotations(path: Path, size: tuple[int, int], defects: Defects) -> list[dict]:
@@ -26,24 +26,15 @@ def read_annotations(path: Path, size: tuple[int, int], defects: Defects) -> lis
     Raises:
         InputError: the file is missing or broken.
     """
-    try:
-        tree = ET.parse(path).getroot()
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e}); add the file or take its image off the list") from e
-    except (ET.ParseError, ValueError, LookupError) as e:  # an unknown encoding raises the last two
-        raise InputError(f"{path}: broken XML ({e})") from e
     annotations = []
-    for element in tree.findall("object"):
+    for element in read_xml(path).findall("object"):
         name = (element.findtext("name") or "").strip()
-        try:
-            x0, y0, x1, y1 = (float(element.find("bndbox").findtext(k)) for k in ("xmin", "ymin", "xmax", "ymax"))
-        except (AttributeError, TypeError, ValueError) as e:
-            raise InputError(f"{path}: an object's <bndbox> lacks a number in xmin, ymin, xmax or ymax") from e
+        x0, y0, x1, y1 = corners_of(element, path)
         if not name:
             raise InputError(f"{path}: an object has no <name>")
         box = clean_box([x0, y0, x1 + 1, y1 + 1], *size, defects, path.name)
         if box is not None:
-            annotations.append({"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": name, "iscrowd": 0})
+            annotations.append(box_annotation(box, name))
     return annotations
 
 

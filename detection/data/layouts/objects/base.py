@@ -11,10 +11,8 @@ from pathlib import Path, PurePosixPath
 from backbones.errors import InputError
 from detection.data.layouts.defects import OTHER_ENDING, Defects, clean_box
 from detection.data.layouts.files import IMAGE_SUFFIXES, all_files, nearest, role_of_path, with_suffix
-from detection.data.layouts.images import check_absent, image_size
-from detection.data.layouts.reader import Reader, ReaderOptions, Source
-
-from detectron2.structures import BoxMode
+from detection.data.layouts.images import check_absent, image_record, list_images
+from detection.data.layouts.reader import Reader, ReaderOptions, Source, box_annotation
 
 # Class of the objects if the annotations have no classes.
 NO_CLASS = "object"
@@ -98,13 +96,13 @@ class ObjectReader(Reader):
         Files without the name of a split are of the split "all". Beside a split "train" they are left out: such a file
         has the objects of all splits together.
         """
-        found = defaultdict(list)
+        by_split = defaultdict(list)
         for path in with_suffix(all_files(folder), *self.suffixes):
             if self.is_annotation(path):
-                found[role_of_path(path.relative_to(folder)) or "all"].append(path)
-        if "train" in found:
-            found.pop("all", None)
-        return dict(found)
+                by_split[role_of_path(path.relative_to(folder)) or "all"].append(path)
+        if "train" in by_split:
+            by_split.pop("all", None)
+        return dict(by_split)
 
 
 class ImageFinder:
@@ -125,10 +123,10 @@ class ImageFinder:
         self._role = role
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        images = with_suffix(all_files(folder), *IMAGE_SUFFIXES)
+        images = list_images(folder)
         beside = folder.resolve().parent / "images"
         if not images and beside.is_dir():
-            self.folder, images = beside, with_suffix(all_files(beside), *IMAGE_SUFFIXES)
+            self.folder, images = beside, list_images(beside)
         for path in images:
             self._by_name[path.name.casefold()].append(path)
             self._by_stem[path.stem.casefold()].append(path)
@@ -149,21 +147,21 @@ class ImageFinder:
         direct = file.parent / named
         if not named.is_absolute() and named.suffix.lower() in IMAGE_SUFFIXES and direct.is_file():
             return direct
-        found = self._by_name.get(named.name.casefold()) or self._by_stem.get(named.name.casefold())
-        found = found or self._by_stem.get(named.stem.casefold(), [])
-        if len(found) < 2:
-            return found[0] if found else None
-        common = [_common_end(path, named) for path in found]
-        found = [path for path, count in zip(found, common, strict=True) if count == max(common)]
-        of_role = [path for path in found if role_of_path(path.relative_to(self.folder)) == self._role]
+        candidates = self._by_name.get(named.name.casefold()) or self._by_stem.get(named.name.casefold())
+        candidates = candidates or self._by_stem.get(named.stem.casefold(), [])
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        common = [_common_end(path, named) for path in candidates]
+        candidates = [path for path, count in zip(candidates, common, strict=True) if count == max(common)]
+        of_role = [path for path in candidates if role_of_path(path.relative_to(self.folder)) == self._role]
         # Relative paths: the folders above the data may have a name like "test", too.
-        relative = {Path(os.path.relpath(path, self.folder)): path for path in of_role or found}
-        found = [relative[path] for path in nearest(Path(os.path.relpath(file, self.folder)), list(relative))]
-        if len(found) > 1:
+        relative = {Path(os.path.relpath(path, self.folder)): path for path in of_role or candidates}
+        candidates = [relative[path] for path in nearest(Path(os.path.relpath(file, self.folder)), list(relative))]
+        if len(candidates) > 1:
             raise InputError(
-                f"{file}: {name} may be {found[0]} or {found[1]}; write the image's path from {file.parent}"
+                f"{file}: {name} may be {candidates[0]} or {candidates[1]}; write the image's path from {file.parent}"
             )
-        return found[0]
+        return candidates[0]
 
 
 def _common_end(path: Path, named: PurePosixPath) -> int:
@@ -202,9 +200,7 @@ def _records(labels: dict[str, Labels], finder: ImageFinder, defects: Defects, o
         if PurePosixPath(name.replace("\\", "/")).suffix.lower() in set(IMAGE_SUFFIXES) - {path.suffix.lower()}:
             defects.note(OTHER_ENDING, f"{name} in {entry.where}")
         if path not in records:
-            width, height = entry.size or image_size(path)
-            records[path] = {"file_name": str(path), "image_id": str(path), "width": width, "height": height}
-            records[path]["annotations"] = []
+            records[path] = image_record(path, size=entry.size) | {"annotations": []}
         _add(records[path], entry, defects)
     check_absent(absent, len(labels), next(iter(labels.values())).file, defects, options)
     return list(records.values())
@@ -217,8 +213,7 @@ def _add(record: dict, entry: Labels, defects: Defects) -> None:
     for (x0, y0, x1, y1), category in entry.objects:
         box = clean_box([x0 * x, y0 * y, x1 * x, y1 * y], width, height, defects, entry.where)
         if box is not None:
-            annotation = {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category": category, "iscrowd": 0}
-            record["annotations"].append(annotation)
+            record["annotations"].append(box_annotation(box, category))
 
 
 def checked_size(width: object, height: object) -> tuple[int, int] | None:

@@ -46,8 +46,8 @@ def rename_classes(labels: dict[str, Labels], file: Path) -> list[str]:
 def find_class_list(file: Path) -> Path | None:
     """The list of classes of an annotation file; None without one."""
     for folder in (file.parent, file.resolve().parent.parent):
-        found = (p for s in ("csv", "txt") for p in sorted(folder.glob(f"*class*.{s}")) if p.is_file() and p != file)
-        listing = next(found, None)
+        listings = (p for s in ("csv", "txt") for p in sorted(folder.glob(f"*class*.{s}")) if p.is_file() and p != file)
+        listing = next(listings, None)
         if listing:
             return listing
     return None

@@ -145,9 +145,9 @@ def named_columns(header: Sequence[str]) -> tuple[Columns | None, list[str]]:
     if (text := column(_TEXT)) is not None:
         size = tuple(column(c) for c in _SIZE)
         return Columns(image, (text,), "", category, () if None in size else size), []
-    found = [column(c) for c in _CORNERS]
-    lacks = [choices[0] for choices, i in zip(_CORNERS, found, strict=True) if i is None]
-    some = any(i is not None for i in found[::2]) and any(i is not None for i in found[1::2])
+    corners = [column(c) for c in _CORNERS]
+    lacks = [choices[0] for choices, i in zip(_CORNERS, corners, strict=True) if i is None]
+    some = any(i is not None for i in corners[::2]) and any(i is not None for i in corners[1::2])
     return None, lacks if some else []
 
 
@@ -189,11 +189,12 @@ def _column_of_size(
     numeric: Sequence[int], columns: Sequence[Sequence[str]], sizes: Sequence[tuple[int, int] | None], axis: int
 ) -> int | None:
     """The column that has the width (axis 0) or the height (axis 1) of the images in every row; None without one."""
-    known = [(row, size[axis]) for row, size in enumerate(sizes) if size]
-    fits = (
-        i for i in numeric if known and all(is_number(columns[i][r]) and number(columns[i][r]) == s for r, s in known)
-    )
-    return next(fits, None)
+    row_sizes = [(row, size[axis]) for row, size in enumerate(sizes) if size]
+
+    def fits(cells: Sequence[str]) -> bool:
+        return all(is_number(cells[row]) and number(cells[row]) == side for row, side in row_sizes)
+
+    return next((i for i in numeric if row_sizes and fits(columns[i])), None)
 
 
 def forms_of(columns: Columns) -> list[Columns]:

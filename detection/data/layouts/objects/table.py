@@ -187,16 +187,16 @@ def _sizes(rows: list[list[str]], image: int | None, path: Path, finder: ImageFi
         path: the table.
         finder: finds the images.
     """
-    known: dict[str, tuple[int, int] | None] = {}
+    read_sizes: dict[str, tuple[int, int] | None] = {}
 
     def size(name: str) -> tuple[int, int] | None:
-        if name not in known:
+        if name not in read_sizes:
             try:
-                found = finder.find(name, path)
-                known[name] = found and image_size(found)
+                path_of_image = finder.find(name, path)
+                read_sizes[name] = path_of_image and image_size(path_of_image)
             except InputError:
-                known[name] = None
-        return known[name]
+                read_sizes[name] = None
+        return read_sizes[name]
 
     if image is not None:
         return [size(row[image]) if image < len(row) else None for row in rows]
