@@ -39,7 +39,13 @@ def test_a_long_loop_gives_whole_lines_in_a_file(monkeypatch):
     lines = text.splitlines()
     assert lines and all(line.startswith(("outer: ", "inner: ")) for line in lines)
     assert "3/3" in lines[-1] and lines[-1].startswith("outer")
-    assert [line for line in lines if line.startswith("outer: 100%")] == lines[-1:]
+
+
+def test_a_state_is_written_once():
+    lines = module._Lines(io.StringIO())
+    for text in ("\router: 100%  ", "\n", "\router: 100%", "\x1b[A"):  # as tqdm ends a loop
+        lines.write(text)
+    assert lines.stream.getvalue() == "outer: 100%\n"
 
 
 def test_a_log_line_on_a_terminal_has_a_line_of_its_own():
