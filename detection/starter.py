@@ -83,10 +83,9 @@ def starter_config(
     lines = resolve_datasets(cfg)
     if not test:
         cfg.DATASETS.TEST = ()
-        lines = [line for line in lines if not line.startswith("warning: ")]  # that training and test data are the same
-        lines.append(
-            f"no test data: a run tests on {cfg.DATASETS.VAL_SHARE:.0%} of the images, and trains on the others"
-        )
+        lines = [line for line in lines if not line.startswith("warning: ")]  # that the training images are tested
+        share = f"{cfg.DATASETS.VAL_SHARE:.0%}"
+        lines.append(f"no test data: a run tests on {share} of the images, and trains on the others")
     lines += resolve_schedule_and_anchors(cfg, (), cfg.SOLVER.IMS_PER_BATCH, anchors=True)
     cfg.DATASETS.SCHEDULE_IMAGES = 0
     cfg.OUTPUT_DIR = f"output/{file.stem}"

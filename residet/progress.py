@@ -35,11 +35,13 @@ class _Lines:
 
     def __init__(self, stream: TextIO):
         self.stream = stream
+        self._last = ""  # tqdm gives the state at the end of a loop twice
 
     def write(self, text: str) -> None:
         state = text.replace("\x1b[A", "").strip()  # without the movements of the cursor between several bars
-        if state:
+        if state and state != self._last:
             self.stream.write(f"{state}\n")
+            self._last = state
 
     def flush(self) -> None:
         self.stream.flush()

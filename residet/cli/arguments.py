@@ -63,7 +63,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of the description, and adds the default to the help of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        none = action.default in ("", []) or any(action.default is x for x in (None, False, argparse.SUPPRESS))
+        flag = action.nargs == 0  # such as --no-pictures, which takes no value
+        none = flag or action.default in ("", []) or any(action.default is x for x in (None, argparse.SUPPRESS))
         if none or not action.option_strings or "default" in action.help:
             return action.help
         return f"{action.help}; default %(default)s"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -46,12 +47,12 @@ def exit_code(run: Callable[[], object]) -> int:
 
 def _reader_has_ended() -> bool:
     """Whether nobody reads stdout any more, as behind `| head`. If so, further output is dropped."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    poll = select.poll()
+    poll.register(sys.stdout, select.POLLOUT)
+    ended = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if ended:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return ended
 
 
 def _message(error: Exception) -> str:

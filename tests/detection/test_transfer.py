@@ -160,9 +160,8 @@ def test_a_run_and_those_it_is_the_start_of_keep_its_anchors(shapes, tmp_path):
     scaled = cfg.MODEL.ANCHOR_GENERATOR.SIZES
     assert scaled != fresh.MODEL.ANCHOR_GENERATOR.SIZES
     about = DetectionTrainer.metadata(cfg)
-    save_checkpoint(
-        {"model": build_model(cfg).state_dict(), "trainer": {"iteration": 1}, **about}, tmp_path / "model_0000001.pth"
-    )
+    state = {"model": build_model(cfg).state_dict(), "trainer": {"iteration": 1}}
+    save_checkpoint({**state, **about}, tmp_path / "model_0000001.pth")
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     for resume, weights in ((True, ""), (False, str(tmp_path / "model_0000001.pth"))):
         again = fresh.clone()

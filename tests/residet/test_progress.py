@@ -41,6 +41,13 @@ def test_a_long_loop_gives_whole_lines_in_a_file(monkeypatch):
     assert "3/3" in lines[-1] and lines[-1].startswith("outer")
 
 
+def test_a_state_is_written_once():
+    lines = module._Lines(io.StringIO())
+    for text in ("\router: 100%  ", "\n", "\router: 100%", "\x1b[A"):  # as tqdm ends a loop
+        lines.write(text)
+    assert lines.stream.getvalue() == "outer: 100%\n"
+
+
 def test_a_log_line_on_a_terminal_has_a_line_of_its_own():
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", LOOP], stdout=theirs, stderr=theirs)
