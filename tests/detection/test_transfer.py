@@ -253,18 +253,18 @@ def test_one_command_fine_tunes_and_hands_on(yolo, shapes, tmp_path):
 
 
 @pytest.mark.slow
-def test_mistakes_of_transfer_are_answered(yolo, shapes, tmp_path):
+def test_mistakes_of_transfer_are_answered(yolo, tmp_path, tmp_path_factory):
     def answer(*args, words):
         assert_clear_error(train_net("--config-file", FPN, *args, "OUTPUT_DIR", tmp_path / "x"), *words)
 
     (tmp_path / "empty").mkdir()
-    answer("--train", tmp_path / "empty", "--val", yolo, words=("--train", "YOLO's (data.yaml)"))
+    answer("--train", tmp_path / "empty", "--val", yolo, words=("--train", "yolo: YOLO's label files"))
     answer("--train", yolo, "--val", yolo, words=("2 stages and all norms", "--weights auto", "--from-scratch"))
-    answer(
-        "--from-scratch", "--train", yolo, "--val", coco(tmp_path / "c"), words=("its classes are not those to learn",)
-    )
-    answer("--train", yolo, "--val", yolo, "--from-scratch", "--freeze", 9, words=("FREEZE_AT", "9 is not in 0 to 5"))
-    answer("--train", yolo, "--val", yolo, "--weights", tmp_path / "no.pth", words=("no such checkpoint",))
+    other = coco(tmp_path_factory.mktemp("coco"))  # not in the folder of `yolo`, which is tmp_path
+    answer("--from-scratch", "--train", yolo, "--val", other, words=("its classes are not those to learn",))
+    args = ["--train", yolo, "--val", yolo, "--weights", tmp_path / "no.pth"]
+    answer(*args, "--freeze", 9, words=("FREEZE_AT", "9 is not a whole number of 0 to 5"))
+    answer(*args, words=("no such checkpoint",))
 
 
 @pytest.mark.slow
