@@ -12,7 +12,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from residet.cli.arguments import processes_of
 from residet.fingerprint import read_run
-from residet.output import files_of_run
+from residet.output import files_of_run, is_resumable
 
 
 def command_of(tool: Path, processes: int) -> list[str]:
@@ -54,7 +54,7 @@ def begun(folder: Path) -> bool:
 
 def _resumable(folder: Path) -> bool:
     # A training in phases has its checkpoints in a subfolder for each phase.
-    return any(folder.glob("last_checkpoint")) or any(folder.glob("*/last_checkpoint"))
+    return any(is_resumable(place) for place in (folder, *folder.glob("*/")))
 
 
 def _forget_start(folder: Path) -> None:

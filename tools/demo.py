@@ -41,13 +41,14 @@ def plan_pretraining(args):
     from classification.prepare import prepare
     from residet.config import merge_config
     from residet.launch import resolve_device
+    from residet.output import is_resumable
 
     cfg = default_config()
     folder = Path(args.output, "pretrain")
     merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(folder)])
     cfg.CLASSIFICATION.DATA = str(Path(args.output, "data", "crops"))
     resolve_device(cfg)
-    plan = prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    plan = prepare(cfg, eval_only=False, resume=is_resumable(folder))
     plan.command = command_to_resume(args)
     return plan
 
@@ -58,6 +59,7 @@ def plan_detection(args, name, weights=""):
     from detection.prepare import prepare
     from residet.config import merge_config
     from residet.launch import resolve_device
+    from residet.output import is_resumable
 
     cfg = default_config()
     folder, annotations = Path(args.output, name), Path(args.output, "data", "annotations")
@@ -66,7 +68,7 @@ def plan_detection(args, name, weights=""):
     cfg.DATASETS.TRAIN = (str(annotations / "train.json"),)
     cfg.DATASETS.TEST = (str(annotations / "val.json"),)
     resolve_device(cfg)
-    plan = prepare(cfg, eval_only=False, resume=(folder / "last_checkpoint").is_file())
+    plan = prepare(cfg, eval_only=False, resume=is_resumable(folder))
     plan.command = command_to_resume(args)
     return plan
 

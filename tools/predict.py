@@ -8,9 +8,7 @@ tools/predict.py model_final.pth street.mp4 --output output/street
 tools/predict.py model_final.pth camera:0 --frames 200 --output output/camera
 """
 
-import hashlib
 import sys
-from pathlib import Path
 
 from residet.cli.arguments import Parser
 from residet.cli.exits import exit_code
@@ -18,6 +16,7 @@ from residet.cli.exits import exit_code
 
 def work(args):
     """Predicts and prints a line of counts."""
+    from backbones.whole_files import file_digest
     from detection import Predictor
     from detection.prediction.folder import PredictionFolder
     from detection.prediction.runs import check_output, predict_images, predict_video
@@ -38,7 +37,7 @@ def work(args):
         batch_size=args.batch,
     )
     options = ("score", "classes", "tiles", "augment", "pictures")
-    settings = {"predictor": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]}
+    settings = {"predictor": [file_digest(file) for file in files]}
     settings |= {"input": source.place} | {option: getattr(args, option) for option in options}
     results = PredictionFolder(args.output, settings, detector.classes)
     try:
