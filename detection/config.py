@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import detection.heads  # noqa: F401  registers the RoI heads that configs name
-from backbones.errors import InputError
 from backbones.weights.read import IMAGENET_MEAN, IMAGENET_STD
 from residet.config import add_engine_config
 
@@ -110,16 +109,3 @@ def from_scratch(cfg: CfgNode) -> None:
     cfg.MODEL.RESNETS.NORM = "GN"
     if "_fpn_" in cfg.MODEL.BACKBONE.NAME:
         cfg.MODEL.FPN.NORM = "GN"
-
-
-def check_start(cfg: CfgNode) -> None:
-    """Raises InputError if a training would start from random weights and keep a part of them: it would not learn."""
-    stages = cfg.MODEL.BACKBONE.FREEZE_AT
-    kept = [f"the first {stages} stages"] if stages else []
-    kept += ["all norms (FrozenBN)"] if cfg.MODEL.RESNETS.NORM == "FrozenBN" else []
-    if kept and not cfg.MODEL.WEIGHTS:
-        raise InputError(
-            f"no weights are named, and {' and '.join(kept)} would keep their random values; give --weights auto for "
-            "the network's published weights, --weights FILE for your own, or --from-scratch to train all from random "
-            "weights (MODEL.BACKBONE.FREEZE_AT 0 MODEL.RESNETS.NORM GN)"
-        )

@@ -97,21 +97,24 @@ def configure(args):
 
 def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
-    from detection.config import check_start
     from detection.data.splitting import resolve_test_data
     from detection.phases import resolve_phases_output
     from detection.prepare import prepare
-    from residet.output import resolve_output
+    from detection.start import check_start, resolve_start
+    from residet.output import is_restart, resolve_output
 
     cfg, schedule_batch_size = configure(args)
-    if not (args.eval_only or args.resume):
+    resumes, lines = args.resume or is_restart(), []
+    if (args.data or args.train) and not (args.eval_only or cfg.PHASES or "MODEL.WEIGHTS" in args.opts):
+        lines += resolve_start(cfg, resume=resumes)
+    if not (args.eval_only or resumes):
         check_start(cfg)
     if cfg.PHASES and not args.eval_only:
         resume = resolve_phases_output(cfg, resume=args.resume)
     else:
         resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
     seed = cfg.SEED
-    lines = resolve_test_data(cfg, eval_only=args.eval_only, resume=resume, asked=args.val_share is not None)
+    lines += resolve_test_data(cfg, eval_only=args.eval_only, resume=resume, asked=args.val_share is not None)
     plan = prepare(
         cfg,
         eval_only=args.eval_only,

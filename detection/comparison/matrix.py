@@ -53,7 +53,7 @@ class Run:
             flags: arguments for this start of the run, such as --resume.
         """
         pairs = ["OUTPUT_DIR", str(folder), "SEED", str(self.seed)]
-        pairs += [] if self.start == RANDOM else ["MODEL.WEIGHTS", self.start]
+        pairs += ["MODEL.WEIGHTS", "" if self.start == RANDOM else self.start]
         network = ["--arch", self.arch] if self.put else []
         return ["--config-file", str(self.config), *network, *flags, *options, *pairs]
 

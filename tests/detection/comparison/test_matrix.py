@@ -38,6 +38,8 @@ def test_networks_take_the_place_of_the_configs_own(tmp_path):
     assert [(r.arch, r.put) for r in todo] == [("wrn34_2", True), ("resnet18", True)]
     assert todo[0].arguments(["--data", "D", "X", "1"], tmp_path, ["--resume"])[2:] == [
         *("--arch", "wrn34_2", "--resume", "--data", "D", "X", "1", "OUTPUT_DIR", str(tmp_path), "SEED", "0"),
+        "MODEL.WEIGHTS",
+        "",
     ]
     assert list(groups(todo, tmp_path)) == ["resnet50_fpn_wrn34_2_random", "resnet50_fpn_resnet18_random"]
     with pytest.raises(InputError, match="did you mean resnet18"):
@@ -65,7 +67,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         run.folder(tmp_path).mkdir()
         (run.folder(tmp_path) / "run.json").write_text(json.dumps({"fingerprint": expected | config}))
     check_runs(todo, [], tmp_path, pytest.fail)  # runs that got no further than their start begin again
-    (todo[0].folder(tmp_path) / "last_checkpoint").touch()
+    (todo[0].folder(tmp_path) / "last_checkpoint").write_text("model_0000001.pth")
     (todo[1].folder(tmp_path) / "results.json").touch()
     check_runs(todo[:1], [], tmp_path, planned)
     with pytest.raises(InputError, match=r"resnet50_fpn_random_1: holds another run .*: A was 2, now 1; move"):
@@ -76,7 +78,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
 def test_runs_in_phases_go_on_and_a_failed_run_does_not_hold_up_the_others(tmp_path):
     todo = runs(CONFIGS, [RANDOM], [0])
     (todo[0].folder(tmp_path) / "rpn").mkdir(parents=True)
-    (todo[0].folder(tmp_path) / "rpn" / "last_checkpoint").touch()
+    (todo[0].folder(tmp_path) / "rpn" / "last_checkpoint").write_text("model_0000001.pth")
     note = tmp_path / "commands"
     script = f"import sys; open({str(note)!r}, 'a').write(f'{{sys.argv}}\\n'); sys.exit('resnet50' in str(sys.argv))"
     with pytest.raises(InputError, match=r"resnet50_fpn_random_0: .* failed with exit code 1"):
