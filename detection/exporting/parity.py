@@ -50,10 +50,11 @@ def check_parity(model: Detect, other: Detect, images: Sequence[dict], threshold
         InputError: the forms differ, or the model detects nothing in the images.
     """
     pixels = score = 0.0
-    count = 0
-    for image in images:
-        with torch.no_grad():
-            expected, exported = (form([image])[0]["instances"].to("cpu") for form in (model, other))
+    detected = [_detections(model, image) for image in images]
+    if not (count := sum(map(len, detected))):
+        raise InputError(f"the model detects nothing in {len(images)} images; check with images that show its classes")
+    for image, expected in zip(images, detected, strict=True):
+        exported = _detections(other, image)
         least = max(threshold, float(expected.scores.min()) if len(expected) == topk else 0.0) + SCORE
         sides, scores = _differences(expected, exported)
         pairs = (sides <= PIXELS) & (scores <= SCORE)
@@ -68,10 +69,16 @@ def check_parity(model: Detect, other: Detect, images: Sequence[dict], threshold
         if pairs.any():
             pixels = max(pixels, float(_closest(sides, pairs).max()))
             score = max(score, float(_closest(scores, pairs).max()))
-        count += len(expected)
-    if not count:
-        raise InputError(f"the model detects nothing in {len(images)} images; check with images that show its classes")
     return Parity(len(images), count, pixels, score)
+
+
+@torch.no_grad()
+def _detections(detect: Detect, image: dict) -> Instances:
+    try:
+        return detect([image])[0]["instances"].to("cpu")
+    except RuntimeError as e:  # torch.export's programs assume that there are at least two detections
+        reason = str(e).strip().splitlines()[0]
+        raise InputError(f"{image.get('file_name', 'an image')}: the exported detector fails: {reason}") from e
 
 
 def _differences(expected: Instances, exported: Instances) -> tuple[Tensor, Tensor]:

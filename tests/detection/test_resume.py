@@ -3,6 +3,9 @@
 import json
 import signal
 
+from backbones.api import create_network
+from backbones.weights.files import save_checkpoint
+
 import pytest
 import torch
 from run_tools import PROJECT, train_net
@@ -27,6 +30,7 @@ RUN += ["DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.R
 RUN += ["MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16, "MODEL.RPN.POST_NMS_TOPK_TEST", 20]
 RUN += ["SOLVER.BASE_LR", 0.001, "SOLVER.CLIP_GRADIENTS.ENABLED", True]
 # With a scaler. Convolutions in float16 are slow on CPUs, so that only the layers behind the network learn.
+# Their network's weights are those of a file.
 SCALED = ["SOLVER.AMP.DTYPE", "float16", "SOLVER.MAX_ITER", 4, "MODEL.BACKBONE.FREEZE_AT", 5]
 
 
@@ -56,8 +60,11 @@ def test_killed_at_ten_points(shapes, tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_exits(shapes, tmp_path):
-    whole_run(shapes, tmp_path / "whole", *SCALED)
-    assert stopped_run(shapes, tmp_path / "run", "TERM", [["batch", 1], ["batch", 2]], *SCALED) == [0, 0]
+    network = create_network("resnet18", num_classes=2)
+    save_checkpoint({"model": network.state_dict(), "arch": "resnet18"}, tmp_path / "resnet18.pth")
+    scaled = [*SCALED, "MODEL.WEIGHTS", tmp_path / "resnet18.pth"]
+    whole_run(shapes, tmp_path / "whole", *scaled)
+    assert stopped_run(shapes, tmp_path / "run", "TERM", [["batch", 1], ["batch", 2]], *scaled) == [0, 0]
     assert (tmp_path / "run.log").read_text().count("stopped by SIGTERM") == 2
     assert_same_runs(tmp_path / "whole", tmp_path / "run")
 

@@ -67,7 +67,7 @@ def test_runs_stop_in_time_and_go_on(shapes, tmp_path):
     done = run_tool("reproduce.py", "small", *data, *opts)
     assert done.returncode == 0 and "no verdict" not in done.stdout, done.stderr
     results = sorted(tmp_path.rglob("results.json"))
-    assert len(results) == 8
+    assert len(results) == 9
     before = [path.stat().st_mtime_ns for path in results]
     again = run_tool("reproduce.py", "small", *data, *opts)
     assert again.returncode == 0 and [path.stat().st_mtime_ns for path in results] == before
