@@ -71,7 +71,7 @@ def test_the_package_trains_from_an_empty_folder(installed, shapes, tmp_path):
         empty,
         **opened,
     )
-    assert "| faster_rcnn_resnet18_fpn |" in out and "1 of 1" in out
+    assert "| faster_rcnn_resnet18_fpn" in out and "95 % intervals" in out
     folder = empty / "output" / "compare" / "faster_rcnn_resnet18_fpn_random_0"
     assert json.loads((folder / "results.json").read_text()) and (folder / "model_final.pth").is_file()
     assert "all is well" in run([installed / "python", "-m", "residet", "doctor"], empty, **opened)
