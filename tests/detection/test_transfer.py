@@ -259,7 +259,8 @@ def test_mistakes_of_transfer_are_answered(yolo, tmp_path, tmp_path_factory):
 
     (tmp_path / "empty").mkdir()
     answer("--train", tmp_path / "empty", "--val", yolo, words=("--train", "yolo: YOLO's label files"))
-    answer("--train", yolo, "--val", yolo, words=("2 stages and all norms", "--weights auto", "--from-scratch"))
+    named = ("--train", yolo, "--val", yolo, "MODEL.WEIGHTS", "")
+    answer(*named, words=("2 stages and all norms", "--weights auto", "--from-scratch"))
     other = coco(tmp_path_factory.mktemp("coco"))  # not in the folder of `yolo`, which is tmp_path
     answer("--from-scratch", "--train", yolo, "--val", other, words=("its classes are not those to learn",))
     args = ["--train", yolo, "--val", yolo, "--weights", tmp_path / "no.pth"]

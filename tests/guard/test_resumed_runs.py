@@ -188,7 +188,8 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_has_ended(finishe
 
 
 HANGS = """
-import ctypes, backbones, residet.engine.resume as stop
+import ctypes, signal, backbones, residet.engine.resume as stop
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which the tests may run, ignores it
 stop.STOP.install()
 print("ready", flush=True)
 while True:
@@ -199,7 +200,8 @@ while True:
 
 def test_a_second_signal_ends_a_run_that_hangs():
     env = os.environ | {"PYTHONPATH": str(PROJECT)}
-    with subprocess.Popen([sys.executable, "-c", HANGS], env=env, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen([sys.executable, "-c", HANGS], env=env, stdout=subprocess.PIPE, text=True)
+    try:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)  # torchrun sends its own after a scheduler's
@@ -208,3 +210,6 @@ def test_a_second_signal_ends_a_run_that_hangs():
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
