@@ -1,9 +1,15 @@
 """Shared by all tests: few threads, a fixed seed, and the real data where it lies beside the project."""
 
+import contextlib
 import json
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts programs in the background so, and the programs that tests start would inherit it.
+    with contextlib.suppress(ValueError):  # only the main thread may set it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from detection.data.synthetic import make_shapes
 
