@@ -98,6 +98,7 @@ def test_the_papers_data_train_a_detector(det, tmp_path, monkeypatch):
     ]
     small += ["DATASETS.TRAIN", "('imagenet_det_train','imagenet_det_val1')", "DATASETS.TEST", "('imagenet_det_val2',)"]
     small += ["DATALOADER.NUM_WORKERS", 0, "TEST.EVALUATORS", "('voc',)", "MODEL.RPN.POST_NMS_TOPK_TEST", 10]
+    small += ["MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.RESNETS.NORM", "BN"]
     done = train_net("--config-file", "configs/faster_rcnn_resnet18.yaml", *small, "OUTPUT_DIR", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     ((name, row),) = json.loads((tmp_path / "run" / "results.json").read_text()).items()
