@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.weights.load import load_state
-from backbones.weights.read import read_weights
+from backbones.weights.read import Weights, read_weights
 from backbones.whole_files import write_json
 from classification.evaluator import TopKErrorEvaluator
 from classification.prepare import prepare
@@ -41,6 +41,19 @@ class EnsemblePlan:
     members: list[RunPlan]
     shares: Sequence[float]
     lines: list[str] = field(default_factory=list)
+    resume = False  # an evaluation does not go on
+
+    @property
+    def data(self) -> Callable[[], dict[str, tuple[str, str]]]:
+        """As `RunPlan.data`: all members are tested on the same images."""
+        return self.members[0].data
+
+    @property
+    def weights(self) -> Weights:
+        """The parameters of all members, by which the run is known. The plans of the members hold none any more."""
+        files = [read_weights(m.cfg.MODEL.WEIGHTS, m.cfg.CLASSIFICATION.ARCH) for m in self.members]
+        state = {f"{i}.{name}": value for i, weights in enumerate(files) for name, value in weights.state.items()}
+        return replace(files[0], state=state)
 
 
 def prepare_ensemble(
