@@ -105,7 +105,9 @@ def compare_sets(files: dict[str, list[str]]) -> dict[str, list[list[str]]]:
         "NAME" or "NAME and NAME" -> pairs of paths; only where there are such pairs. A file that belongs to both sets
         counts.
     """
-    rows = {name: hashes([Path(path) for path in paths]) for name, paths in files.items()}
+    numbers = {path: i for i, path in enumerate(dict.fromkeys(path for paths in files.values() for path in paths))}
+    all_rows = hashes([Path(path) for path in numbers])  # an image of several sets, such as trainval, once
+    rows = {name: all_rows[[numbers[path] for path in paths]] for name, paths in files.items()}
     names, alike = list(files), {}
     for i, name in enumerate(names):
         alike[name] = [[files[name][a], files[name][b]] for a, b in repeated(rows[name])]
