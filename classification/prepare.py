@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 from backbones.catalogue import get_spec
@@ -66,7 +67,8 @@ def read_plan(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden
     splits = {split: open_split(cfg, split) for split in (("val",) if eval_only else ("train", "val"))}
     counts = ", ".join(f"{len(images)} images to {_PURPOSES[split]}" for split, images in splits.items())
     plan.lines.append(f"data: {counts}, of {len(c.CLASSES)} classes")
-    plan.data = lambda: {split: (f"{c.DATA}:{split}", digest_of_images(images)) for split, images in splits.items()}
+    digest = functools.cache(lambda split: digest_of_images(splits[split]))
+    plan.data = lambda: {split: (f"{c.DATA}:{split}", digest(split)) for split in splits}
     if plan.weights:
         if not plan.weights.normalisation:  # else the fitted one replaces MODEL.PIXEL_MEAN and PIXEL_STD
             resolve_preprocessing(cfg, plan.weights)
@@ -76,7 +78,7 @@ def read_plan(cfg: CfgNode, *, eval_only: bool, resume: bool = False, overridden
             _resolve_classes(cfg, plan.weights)
     if not eval_only:
         resolve_schedule(cfg, len(splits["train"]))
-        plan.train_data = digest_of_images(splits["train"])
+        plan.train_data = digest("train")
     summarise(plan, f"{c.ARCH}, {c.NORM}", c.CLASSES, 0 if eval_only else len(splits["train"]))
     return plan
 

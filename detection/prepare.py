@@ -74,8 +74,8 @@ def prepare(
     plan.lines += resolve_datasets(cfg)
     plan.train_data = digest_of_data(cfg.DATASETS.TRAIN)
     plan.data = lambda: {
-        f"DATASETS.{role}": (", ".join(cfg.DATASETS[role]), digest_of_data(cfg.DATASETS[role]))
-        for role in ("TRAIN", "TEST")
+        "DATASETS.TRAIN": (", ".join(cfg.DATASETS.TRAIN), plan.train_data),
+        "DATASETS.TEST": (", ".join(cfg.DATASETS.TEST), digest_of_data(cfg.DATASETS.TEST)),
     }
     if schedule_batch_size and not eval_only:
         anchors = not (weights and weights.is_detector)
