@@ -67,7 +67,8 @@ class StopSignals:
             os.write(2, b"\nstopping after this iteration; ctrl-C once more ends the run at once\n")
 
     def restore(self) -> None:
-        """Gives the signals back to those who had them before."""
+        """Gives the signals back to those who had them before, and forgets a signal that has arrived."""
+        self.asked = ""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

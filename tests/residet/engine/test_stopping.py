@@ -42,6 +42,10 @@ def test_a_second_ctrl_c_ends_the_run_at_once(shapes, tmp_path, interrupted_twic
     assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
     assert "interrupted; go on from model_0000001.pth with: " in done.stderr
     assert "--resume" in done.stderr and str(tmp_path / "run") in done.stderr
+    # The signal was for the run that has ended, not for what the same process does next.
+    weights = ["--weights", tmp_path / "run" / "model_0000001.pth"]
+    done = pretrain(*arguments(shapes, tmp_path / "evaluation"), "--eval-only", *weights)
+    assert done.returncode == 0, done.stderr
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_go_on_from(shapes, tmp_path, interrupted_twice):
