@@ -10,7 +10,6 @@ from backbones.spec import ArchSpec
 
 import pytest
 import torch
-from compiling import run_compiled
 from narrow_networks import narrow
 from torch import nn
 
@@ -220,8 +219,3 @@ def test_torch_export_and_compile_accept_every_imagenet_row(spec):
         torch.compiler.reset()
         compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(image), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_compiled_network_trains_as_the_network_does(compiler_environment):
-    run_compiled("compiled_training.py", compiler_environment)

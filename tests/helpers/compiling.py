@@ -9,12 +9,9 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-
-from run_tools import LIMIT, PROJECT
 
 PROBE = "#include <Python.h>\n#include <omp.h>\nint threads() { return omp_get_max_threads(); }\n"
 
@@ -40,11 +37,3 @@ def environment_in(folder):
     """Variables of a process that compiles: one thread, no processes that help to compile, an empty cache."""
     variables = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     return variables | {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
-
-
-def run_compiled(script, environment):
-    """Runs a script of tests/helpers, which must end with exit code 0."""
-    command = [sys.executable, str(PROJECT / "tests" / "helpers" / script)]
-    env = os.environ | environment
-    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -5,6 +5,7 @@ import statistics
 
 from backbones.catalogue import get_spec
 from backbones.complexity import measure
+from classification.papers import claims
 from classification.papers.claims import CLAIMS, ShortRun, short_runs, summary, verdict
 
 import pytest
@@ -57,17 +58,17 @@ def test_the_table_has_means_and_both_kinds_of_error(tmp_path):
     assert "no verdict" in summary([7], tmp_path)
 
 
-@pytest.mark.slow
-def test_runs_stop_in_time_and_go_on(shapes, tmp_path):
+def test_runs_stop_in_time_and_go_on(shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", CLAIMS[2:4])  # three networks, which stand for the nine
     data = ["--data", shapes / "crops", "--output", tmp_path, "--seeds", 0, "--iterations", 2]
     opts = ["--set", "SOLVER.IMS_PER_BATCH", 4, "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu"]
     done = run_tool("reproduce.py", "small", *data, "--minutes", "1e-9", *opts)
-    assert done.returncode == 0 and done.stdout.count("no verdict") == 7, done.stderr
+    assert done.returncode == 0 and done.stdout.count("no verdict") == 2, done.stderr
     assert (tmp_path / "small" / "claims.png").is_file() and not list(tmp_path.rglob("*.pth"))
     done = run_tool("reproduce.py", "small", *data, *opts)
     assert done.returncode == 0 and "no verdict" not in done.stdout, done.stderr
     results = sorted(tmp_path.rglob("results.json"))
-    assert len(results) == 9
+    assert [path.parts[-3] for path in results] == ["cifar_wrn16_2", "cifar_wrn16_2_d0.3", "cifar_wrn40_1"]
     before = [path.stat().st_mtime_ns for path in results]
     again = run_tool("reproduce.py", "small", *data, *opts)
     assert again.returncode == 0 and [path.stat().st_mtime_ns for path in results] == before

@@ -61,12 +61,17 @@ def test_options_train(make_plan, opts):
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_and_saves_plain_names(shapes, tmp_path, compiler_environment):
-    opts = ["CLASSIFICATION.EPOCHS", 1, "CLASSIFICATION.COMPILE", True, "SOLVER.EMA.DECAY", 0.9, "OUTPUT_DIR", tmp_path]
-    done = start_tool("pretrain.py", "--data", shapes / "crops", *RUN, *opts, **compiler_environment)
+def test_a_compiled_network_trains_as_the_network_does(shapes, tmp_path, compiler_environment):
+    """The same losses and weights, saved by the same names."""
+    data = ["--data", shapes / "crops", *RUN, "CLASSIFICATION.EPOCHS", 1, "SOLVER.EMA.DECAY", 0.9]
+    done = start_tool("pretrain.py", *data, "OUTPUT_DIR", tmp_path / "eager")
     assert done.returncode == 0, done.stderr
-    names = read_checkpoint(tmp_path / "model_final.pth")["model"]
-    assert names.keys() == get_spec("cifar_wrn10_1").build(2).state_dict().keys()
+    opts = ["CLASSIFICATION.COMPILE", True, "OUTPUT_DIR", tmp_path / "compiled"]
+    done = start_tool("pretrain.py", *data, *opts, **compiler_environment)
+    assert done.returncode == 0, done.stderr
+    eager, compiled = (read_checkpoint(tmp_path / run / "model_final.pth")["model"] for run in ("eager", "compiled"))
+    assert compiled.keys() == get_spec("cifar_wrn10_1").build(2).state_dict().keys()
+    torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-4)
 
 
 def test_losses_of_mixed_and_smoothed_labels():
