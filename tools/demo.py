@@ -74,6 +74,7 @@ def plan_detection(args, name, weights=""):
 
 
 def pretrain(args):
+    """Trains the classifier on the crops of the drawn objects. Ends the process where SIGTERM stopped the training."""
     from classification.trainer import train
     from residet.launch import start_log
 
@@ -84,7 +85,7 @@ def pretrain(args):
 
 
 def detect(args, title, name, weights=""):
-    """AP and seconds of a detector's run."""
+    """Trains a detector and returns its AP and seconds. Ends the process where SIGTERM stopped the training."""
     from detection.trainer import train
     from residet.launch import start_log
 
@@ -124,6 +125,7 @@ def expected_minutes(args):
 
 
 def work(args):
+    """Draws the data, trains the classifier and both detectors, and writes the table and the report."""
     from backbones.whole_files import check_folder, write_json
     from detection.comparison.rows import rows_of
     from detection.data.synthetic import make_shapes
@@ -156,6 +158,7 @@ def work(args):
 
 
 def main(argv=None):
+    """Runs the demo with the command line's arguments, or with `argv`; returns the exit code."""
     parser = Parser("demo.py", __doc__)
     parser.add_argument("--output", default="output/demo", metavar="DIR", help="folder for data, runs and pictures")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data and of the runs")
