@@ -64,7 +64,8 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
         options: KEY, VALUE, … pairs that override the config.
 
     Returns:
-        the model. `model.cfg` is its config, and `model.classes` the names of its classes, empty where not known.
+        the model. `model.cfg` is its config, `model.classes` the names of its classes, empty where not known, and
+        `model.is_trained` whether its weights are those of a detector.
         Images are (3, H, W) uint8 with channels in the order `model.cfg.INPUT.FORMAT`.
 
     Raises:
@@ -86,6 +87,23 @@ def build_detector(source: str | Path, weights: str | Path | None = None, option
     resolve_device(cfg)
     check_keys(cfg, eval_only=True)
     return _build(cfg, parameters, (options or [])[::2])
+
+
+def build_trained_detector(
+    source: str | Path, weights: str | Path | None = None, options: list | None = None
+) -> nn.Module:
+    """`build_detector`, for a use that a detector with random parameters has no sense for.
+
+    Raises:
+        InputError: as `build_detector`; or the weights are not those of a detector.
+    """
+    model = build_detector(source, weights, options)
+    if not model.is_trained:
+        raise InputError(
+            f"{weights or source}: holds no trained detector; name a checkpoint of tools/train_net.py, or train a "
+            "detector on these weights first"
+        )
+    return model
 
 
 def merge_model_config(cfg: CfgNode, content: dict, source: str | Path) -> None:
@@ -121,4 +139,5 @@ def _build(cfg: CfgNode, weights: Weights | None, overridden_keys: list[str]) ->
         load_detector(cfg, model, weights, for_training=not weights.is_detector)
     cfg.freeze()
     model.cfg, model.classes = cfg, tuple(cfg.DATASETS.CLASSES)
+    model.is_trained = weights is not None and weights.is_detector
     return model.eval()

@@ -10,7 +10,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from backbones.portable import SUFFIXES
 from backbones.portable.files import open_session
-from detection.build import build_detector
+from detection.build import build_trained_detector
 from detection.config import default_config
 from detection.data.mapper import DetectionMapper
 from detection.exporting.detectors import write_detector
@@ -56,7 +56,7 @@ def torch_engine(source: str | Path, weights: str | Path | None, options: Sequen
     Raises:
         InputError: the detector cannot be built, or does not detect objects in images alone.
     """
-    model = build_detector(source, weights, [*options])
+    model = build_trained_detector(source, weights, [*options])
     _check_detects(model.cfg, weights or source)
     classes = model.classes or tuple(str(i) for i in range(model.cfg.MODEL.ROI_HEADS.NUM_CLASSES))
     prepare = DetectionMapper(model.cfg, False).of_image
@@ -81,7 +81,7 @@ def runtime_engine(source: str | Path, backend: str | None, score_threshold: flo
         options = ["MODEL.DEVICE", "cpu"]
         if score_threshold is not None:
             options += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", float(score_threshold)]
-        model = build_detector(source, options=options)
+        model = build_trained_detector(source, options=options)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "detector").with_suffix(SUFFIXES[RUNTIMES[backend]])
             write_detector(model, path)

@@ -9,7 +9,7 @@ from backbones.errors import InputError
 from backbones.portable.files import target_files
 from backbones.portable.networks import export_network
 from backbones.weights.read import read_weights
-from detection.build import build_detector
+from detection.build import build_trained_detector
 from detection.data.mapper import DetectionMapper
 from detection.exporting.detectors import export_detector
 from detection.prediction.images import pixels_of
@@ -54,7 +54,7 @@ def export_portable(
     if part != "detector":
         pixels = [pixels_of(path, "RGB") for path in paths]
         return export_network(source, output, format_name, part, pixels, arch)
-    model = build_detector(config or source, source if config else None, ["MODEL.DEVICE", "cpu"])
+    model = build_trained_detector(config or source, source if config else None, ["MODEL.DEVICE", "cpu"])
     mapper = DetectionMapper(model.cfg, False)
     inputs = [{**mapper.of_image(pixels_of(path, model.cfg.INPUT.FORMAT)), "file_name": str(path)} for path in paths]
     parity = export_detector(model, output, format_name, inputs)

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from backbones.errors import InputError, printable
 from residet.fingerprint import write_run
 from residet.output import release_locks, write_config
 from residet.plan import RunPlan
 from residet.progress import ConsoleHandler
+from residet.ranks import run_together
 
 import torch
 from detectron2.config import CfgNode
@@ -114,13 +116,13 @@ def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -
         backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
         torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=wait)
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
-        try:
-            main(args)
-        finally:
-            torch.distributed.destroy_process_group()
+        run_together(main, args)
+        torch.distributed.destroy_process_group()
         return
-    if args.num_machines > 1 and args.dist_url == "auto":
-        raise InputError("--dist-url: several machines need the address of machine 0, tcp://HOST:PORT")
+    if args.machine_rank >= args.num_machines:
+        raise InputError(f"--machine-rank: {args.machine_rank} is not below --num-machines {args.num_machines}")
+    if args.num_machines > 1:
+        _check_address(args.dist_url)
     gpus = torch.cuda.device_count()
     processes = max(min(1, gpus) if args.num_gpus is None else args.num_gpus, 1)
     if (args.num_gpus or 0) > gpus:
@@ -129,8 +131,25 @@ def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -
         interrupts: list = []
         signal.signal(signal.SIGTERM, lambda *_: [p.terminate() for p in multiprocessing.active_children()])
         signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))  # a terminal sends it to them, too
-        launch(main, processes, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+        launch(run_together, processes, args.num_machines, args.machine_rank, args.dist_url, args=(main, args))
         if interrupts:
             raise KeyboardInterrupt
         return
-    launch(main, 1, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+    if args.num_machines > 1:
+        try:
+            launch(run_together, 1, args.num_machines, args.machine_rank, args.dist_url, args=(main, args))
+        except torch.distributed.DistError as e:
+            raise InputError(f"--dist-url: {args.dist_url}: the machines do not find one another there ({e})") from e
+    else:
+        main(args)
+
+
+def _check_address(url: str) -> None:
+    """Raises InputError if --dist-url is no address of machine 0."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme == "tcp" and parts.hostname and parts.port
+    except ValueError:  # of the port
+        is_address = False
+    if not is_address:
+        raise InputError(f"--dist-url: {url!r} is no address; several machines need that of machine 0, tcp://HOST:PORT")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from backbones.errors import InputError
-from residet.cli.arguments import Parser, add_sweep
+from residet.cli.arguments import Parser, add_sweep, whole
 from residet.cli.exits import exit_code
 from residet.cli.weights import add_list_weights, add_weights
 
@@ -117,7 +117,7 @@ def parse(argv=None):
     )
     what.add_argument(
         "--seeds",
-        type=int,
+        type=whole(),
         nargs="+",
         default=[0],
         metavar="N",

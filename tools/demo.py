@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from backbones.errors import InputError
-from residet.cli.arguments import Parser, command_to_resume
+from residet.cli.arguments import Parser, command_to_resume, whole
 from residet.cli.configs import configs_folder
 from residet.cli.exits import exit_code
 
@@ -161,7 +161,7 @@ def main(argv=None):
     """Runs the demo with the command line's arguments, or with `argv`; returns the exit code."""
     parser = Parser("demo.py", __doc__)
     parser.add_argument("--output", default="output/demo", metavar="DIR", help="folder for data, runs and pictures")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the data and of the runs")
+    parser.add_argument("--seed", type=whole(), default=0, help="seed of the data and of the runs")
     parser.add_argument("--resume", action="store_true", help="go on with a demo that was stopped")
     args = parser.parse_args(argv)
 

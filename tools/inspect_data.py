@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from detection.data.layouts.arguments import add_format, set_format
-from residet.cli.arguments import Parser, add_config_file, add_overrides
+from residet.cli.arguments import Parser, add_config_file, add_overrides, whole
 from residet.cli.exits import exit_code
 
 # Among more images, look-alikes are sought only if the user asks for them.
@@ -92,10 +92,10 @@ def parse(argv=None):
     )
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
-        "--samples", type=int, default=9, metavar="N", help="number of images to draw with their boxes"
+        "--samples", type=whole(), default=9, metavar="N", help="number of images to draw with their boxes"
     )
     pictures.add_argument(
-        "--augmented", type=int, default=0, metavar="N", help="number of images to draw as training augments them"
+        "--augmented", type=whole(), default=0, metavar="N", help="number of images to draw as training augments them"
     )
     config = parser.add_argument_group("config, whose INPUT.* keys say how --augmented augments")
     add_config_file(config)

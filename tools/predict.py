@@ -10,7 +10,7 @@ tools/predict.py model_final.pth camera:0 --frames 200 --output output/camera
 
 import sys
 
-from residet.cli.arguments import Parser
+from residet.cli.arguments import Parser, real, whole
 from residet.cli.exits import exit_code
 
 
@@ -63,18 +63,18 @@ def parse(argv=None):
     )
     found = parser.add_argument_group("detections")
     found.add_argument(
-        "--score", type=float, default=0.5, metavar="S", help="leave out detections with this score or less"
+        "--score", type=real(0.0, 1.0), default=0.5, metavar="S", help="leave out detections with this score or less"
     )
     found.add_argument("--classes", nargs="+", metavar="NAME", help="classes to report; all by default")
     found.add_argument(
-        "--tiles", type=int, default=0, metavar="PIXELS", help="look at large images in tiles of this side, too"
+        "--tiles", type=whole(), default=0, metavar="PIXELS", help="look at large images in tiles of this side, too"
     )
     found.add_argument("--augment", action="store_true", help="look at flipped and resized copies, too")
     found.add_argument(
-        "--frames", type=int, default=0, metavar="N", help="number of frames to take of a video or a camera; 0: all"
+        "--frames", type=whole(), default=0, metavar="N", help="number of frames to take of a video or a camera; 0: all"
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--batch", type=int, default=4, metavar="N", help="most images of one size at a time")
+    run.add_argument("--batch", type=whole(1), default=4, metavar="N", help="most images of one size at a time")
     run.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:1; by default the GPU where there is one")
     run.add_argument(
         "--backend",

@@ -15,7 +15,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from residet.cli.arguments import Parser, add_sweep
+from residet.cli.arguments import Parser, add_sweep, whole
 from residet.cli.configs import configs_folder
 from residet.cli.exits import exit_code
 
@@ -118,16 +118,16 @@ def parse(argv=None):
     data.add_argument("--download", action="store_true", help="download the data into DIR if DIR lacks them")
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=whole(),
         nargs="+",
         metavar="N",
         help="train each network with each of these values of SEED, and print the statistic that the paper gives",
     )
     speed = parser.add_argument_group("speed")
-    speed.add_argument("--steps", type=int, default=10, metavar="N", help="steps of each network that count")
-    speed.add_argument("--batch", type=int, default=0, metavar="N", help="images in a step; 0: the paper's number")
+    speed.add_argument("--steps", type=whole(1), default=10, metavar="N", help="steps of each network that count")
+    speed.add_argument("--batch", type=whole(), default=0, metavar="N", help="images in a step; 0: the paper's number")
     parser.add_argument(
-        "--iterations", type=int, default=3200, metavar="N", help="small: length of each run in iterations"
+        "--iterations", type=whole(1), default=3200, metavar="N", help="small: length of each run in iterations"
     )
     add_sweep(parser, "output/reproduce")
     return parser.parse_args(argv)

@@ -10,7 +10,7 @@ tools/train_net.py --data DIR --eval-only --weights A.pth --weights B.pth --shar
 import sys
 
 from detection.data.layouts.arguments import add_format, set_format
-from residet.cli.arguments import command_to_resume, run_parser
+from residet.cli.arguments import command_to_resume, run_parser, whole
 from residet.cli.exits import exit_code
 from residet.cli.shares import add_members, check_members, shares_of
 from residet.cli.weights import add_list_weights, add_weights
@@ -46,7 +46,7 @@ def parse(argv=None):
     )
     start.add_argument("--from-scratch", action="store_true", help="random weights, group norms, nothing frozen")
     network.add_argument(
-        "--freeze", type=int, metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
+        "--freeze", type=whole(), metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
     )
     add_list_weights(network)
     add_members(network)

@@ -30,10 +30,12 @@ class Frames:
 
     def __init__(self, video: Video):
         self.video = video
+        cv2.setLogLevel(0)  # its backends would print why each of them cannot open the video
         self._capture = cv2.VideoCapture(video.opened)
         if not self._capture.isOpened():
-            kind = "video" if isinstance(video.opened, str) else "camera"
-            raise InputError(f"{video.opened}: OpenCV cannot open this {kind}; convert it to .mp4 or choose another")
+            if isinstance(video.opened, str):
+                raise InputError(f"{video.opened}: OpenCV cannot open this video; convert it to .mp4")
+            raise InputError(f"camera:{video.opened}: OpenCV finds no camera of this number; name another")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else 25.0
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))

@@ -7,10 +7,11 @@ that --help and a wrong argument are answered at once.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from backbones.errors import did_you_mean
 from residet.cli.configs import config_names
@@ -57,6 +58,33 @@ class Parser(argparse.ArgumentParser):
             names = [str(choice) for choice in action.choices]
             hint = did_you_mean(str(value), names)
             raise argparse.ArgumentError(action, f"{value!r} is none of {', '.join(names)}{hint}")
+
+
+def whole(low: int = 0, high: int = 2**31 - 1) -> Callable[[str], int]:
+    """The `type` of an argument that is a whole number from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        number = int(text) if len(text) < 20 else high + 1  # Python reads no number of more than 4,300 digits
+        if not low <= number <= high:
+            limits = f"from {low} to {high}" if high < 2**31 - 1 else f"of {low} or more, and below 2^31"
+            raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number {limits}")
+        return number
+
+    convert.__name__ = "whole number"  # what argparse calls the value in "invalid … value"
+    return convert
+
+
+def real(low: float = 0.0, high: float = 1e6) -> Callable[[str], float]:
+    """The `type` of an argument that is a number from `low` to `high`."""
+
+    def convert(text: str) -> float:
+        number = float(text)
+        if not (math.isfinite(number) and low <= number <= high):
+            raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number from {low:g} to {high:g}")
+        return number
+
+    convert.__name__ = "number"
+    return convert
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -118,10 +146,12 @@ def run_parser(tool: str, description: str) -> tuple[Parser, argparse._ArgumentG
     run.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, without training")
     machines = parser.add_argument_group("machines")
     machines.add_argument(
-        "--num-gpus", type=int, metavar="N", help="GPUs of each machine; default 1, or 0 where there is none"
+        "--num-gpus", type=whole(), metavar="N", help="GPUs of each machine; default 1, or 0 where there is none"
     )
-    machines.add_argument("--num-machines", type=int, default=1, metavar="N", help="number of machines")
-    machines.add_argument("--machine-rank", type=int, default=0, metavar="N", help="number of this machine, from 0 on")
+    machines.add_argument("--num-machines", type=whole(1), default=1, metavar="N", help="number of machines")
+    machines.add_argument(
+        "--machine-rank", type=whole(), default=0, metavar="N", help="number of this machine, from 0 on"
+    )
     machines.add_argument(
         "--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT of machine 0, for several machines"
     )
@@ -159,10 +189,10 @@ def add_sweep(parser: Parser, output: str) -> None:
         output: the default of --output.
     """
     run = parser.add_argument_group("run")
-    run.add_argument("--processes", type=int, default=1, metavar="N", help="processes of each run, one per GPU")
+    run.add_argument("--processes", type=whole(1), default=1, metavar="N", help="processes of each run, one per GPU")
     run.add_argument(
         "--minutes",
-        type=float,
+        type=real(),
         default=0,
         metavar="M",
         help="time limit, at which the current run is saved; 0: none",

@@ -6,6 +6,7 @@ This module imports nothing heavy, so that a tool can use it before it imports t
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import sys
@@ -18,6 +19,7 @@ _DIVERGED = "Start again in another OUTPUT_DIR with a lower SOLVER.BASE_LR or a 
 # Nothing can be written or read at a path.
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 _NO_PLACE += (errno.ELOOP,)
+_LONGEST = 2000  # characters of a message
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -27,6 +29,7 @@ def exit_code(run: Callable[[], object]) -> int:
     Args:
         run: the work of the tool; the modules that it needs may be imported in it.
     """
+    _keep_warnings_off_the_console()
     try:
         run()
         sys.stdout.flush()
@@ -40,9 +43,22 @@ def exit_code(run: Callable[[], object]) -> int:
         message = _message(e)
         if not message:
             raise
-        print(f"error: {printable(message)}", file=sys.stderr)
+        print(f"error: {_cut(printable(message))}", file=sys.stderr)
         return 2
     return 0
+
+
+def _keep_warnings_off_the_console() -> None:
+    """Sends Python's warnings to a logger that prints nothing, unless -W or PYTHONWARNINGS asks for warnings.
+
+    They speak to who writes a program, with paths of libraries. A tool with a log adds the log to the logger.
+    """
+    if not sys.warnoptions:
+        logging.captureWarnings(True)
+        logger = logging.getLogger("py.warnings")
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
 
 
 def _reader_has_ended() -> bool:
@@ -53,6 +69,11 @@ def _reader_has_ended() -> bool:
     if ended:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ended
+
+
+def _cut(text: str) -> str:
+    """A message of readable length. Its begin says what is wrong, its end what to do."""
+    return text if len(text) <= _LONGEST else f"{text[:1000]} … {text[-500:]}"
 
 
 def _message(error: Exception) -> str:

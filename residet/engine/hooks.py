@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from backbones.errors import InputError
 from residet.engine.checkpointer import RunCheckpointer
 from residet.engine.loaders import WorkerDied
-from residet.engine.resume import STOP, StopTraining
+from residet.engine.resume import StopTraining
 from residet.progress import progress
 
 import torch
@@ -173,11 +173,12 @@ class Evaluation(HookBase):
         self.pending = True
         try:
             results = self.evaluate()
-        except (StopTraining, WorkerDied):
-            if comm.get_world_size() == 1:  # every process has a part of the state, and the others wait for this one
+        except StopTraining as signal:
+            self.trainer.saver.save()
+            self.trainer.saver.stop(str(signal), "saved, its evaluation is still to come")
+        except WorkerDied:
+            if comm.get_world_size() == 1:  # of several processes, each has a part of the state
                 self.trainer.saver.save()
-            if STOP.asked:
-                self.trainer.saver.stop(STOP.asked, "saved, its evaluation is still to come")
             raise
         self.pending = False
         self.results = _plain(comm.all_gather(results)[0])

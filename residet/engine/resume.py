@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -23,6 +24,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 # torchrun passes on the signal that a scheduler has sent to its processes too. What comes within this time after the
 # first is the same wish.
 _SAME_WISH = 3.0  # seconds
+_ASKED = 10  # iterations, or batches of an evaluation, after which several processes ask each other for signals
 
 
 class StopTraining(BaseException):
@@ -97,21 +99,31 @@ STOP = StopSignals()
 class Stoppable:
     """Batches of an evaluation, which ends between two of them where a signal asks the run to stop.
 
+    All processes end after the same number of batches. Several processes ask each other before every tenth batch.
+
     Args:
-        batches: an iterable with a length.
+        batches: an iterable with a length, which may differ from process to process.
 
     Raises:
-        StopTraining: while it is iterated.
+        StopTraining: with the name of the signal, while it is iterated.
     """
 
     def __init__(self, batches: Iterable):
         self.batches = batches
 
     def __iter__(self) -> Iterator:
-        for batch in self.batches:
-            if STOP.asked:
-                raise StopTraining
-            yield batch
+        batches, at_end = iter(self.batches), False
+        for number in itertools.count():
+            if comm.get_world_size() == 1 or number % _ASKED == 0:
+                asked, ended = zip(*comm.all_gather((STOP.asked, at_end)), strict=True)
+                if name := max(asked):
+                    raise StopTraining(name)
+                if all(ended):
+                    return
+            batch = next(batches, None)
+            at_end = batch is None
+            if not at_end:
+                yield batch
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -206,8 +218,8 @@ class Saver(HookBase):
     def _asked(self, done: int) -> str:
         """The name of the signal that has asked a process of the run to stop, or ""."""
         # The signal reaches the processes at different times, but they must stop after the same iteration. Asking all
-        # processes takes time, so they ask every 10 iterations only.
-        if comm.get_world_size() > 1 and done % 10:
+        # processes takes time.
+        if comm.get_world_size() > 1 and done % _ASKED:
             return ""
         return max(comm.all_gather(STOP.asked))
 

@@ -181,9 +181,7 @@ class Trainer(TrainerBase):
         results = {}
         for name in cfg.DATASETS.TEST:
             loader, evaluator = cls.build_test_loader(cfg, name), cls.build_evaluator(cfg, name)
-            if comm.get_world_size() == 1:  # several processes would wait for one another
-                loader = Stoppable(loader)
-            results[name] = inference_on_dataset(model, loader, evaluator)
+            results[name] = inference_on_dataset(model, Stoppable(loader), evaluator)
             if comm.is_main_process():
                 print_csv_format(results[name])
         return results if len(results) > 1 else results[name]

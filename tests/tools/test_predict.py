@@ -127,7 +127,7 @@ def test_folders_of_others_are_left_alone(weights, folder, tmp_path):
         (["none.mp4"], ["none.mp4: no such video"]),
         (["camera:x"], ["'x' is no number of a camera"]),
         (["camera:0", "a.jpg"], ["stands alone"]),
-        (["camera:97"], ["OpenCV cannot open this camera"]),
+        (["camera:97"], ["camera:97: OpenCV finds no camera"]),
     ],
 )
 def test_inputs_that_are_not_there(inputs, words, weights, tmp_path):
