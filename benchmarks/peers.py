@@ -79,7 +79,8 @@ def seconds_of(folder):
 def ours(plan, folder):
     """Our trainer on our detector."""
     trainer = DetectionTrainer(plan)
-    trainer.train()
+    if not trainer.train():
+        raise SystemExit("stopped")
     return trainer.model, trainer.evaluation.results["bbox"], seconds_of(folder)
 
 
