@@ -40,6 +40,7 @@ format: setup
 
 docs: setup
 	$(BIN)/python docs/write_config.py
+	$(BIN)/python docs/write_results.py
 
 clean:
 	rm -rf $(VENV) output *.egg-info

@@ -80,20 +80,42 @@ def _classifier_state(spec: NetworkSpec, model: nn.Module, weights: Weights) -> 
     Returns:
         tensors by the detector's names; and the names of the detector's parameters that a classifier does not contain.
     """
-    model_keys = list(model.state_dict())
-    backbone = "backbone.bottom_up." if hasattr(model.backbone, "bottom_up") else "backbone."
-    # What a name begins with -> what replaces it; "" drops the parameter.
-    places = {"": backbone, spec.classifier_prefix: "", f"{spec.last_layer}.": ""}
-    for prefix, in_detector in spec.region_layers.items():
-        if not any(k.startswith(backbone + prefix) for k in model_keys):
-            places[prefix] = in_detector if any(k.startswith(in_detector) for k in model_keys) else ""
-    state = {}
+    places, state = _places(spec, model), {}
     for key, value in weights.state.items():
         prefix = max((p for p in places if key.startswith(p)), key=len)
         if places[prefix]:
             state[places[prefix] + key.removeprefix(prefix)] = value
-    filled = tuple(place for place in places.values() if place)
-    return state, [k for k in model_keys if not k.startswith(filled)]
+    filled = set(pretrained_layers(spec, model))
+    return state, [k for k in model.state_dict() if k not in filled]
+
+
+def _places(spec: NetworkSpec, model: nn.Module) -> dict[str, str]:
+    """Where a classifier's parameters go in a detector.
+
+    Returns:
+        what the classifier's name of a parameter begins with -> what replaces this beginning in the detector's name; ""
+        for parameters that the detector does not have.
+    """
+    model_keys = list(model.state_dict())
+    backbone = "backbone.bottom_up." if hasattr(model.backbone, "bottom_up") else "backbone."
+    places = {"": backbone, spec.classifier_prefix: "", f"{spec.last_layer}.": ""}
+    for prefix, in_detector in spec.region_layers.items():
+        if not any(k.startswith(backbone + prefix) for k in model_keys):
+            places[prefix] = in_detector if any(k.startswith(in_detector) for k in model_keys) else ""
+    return places
+
+
+def pretrained_layers(spec: NetworkSpec, model: nn.Module) -> list[str]:
+    """Names of the detector's parameters and buffers that a pretrained classifier contains.
+
+    These are the backbone without its pyramid, and the layers of the RoI heads that classifiers have.
+
+    Args:
+        spec: the network.
+        model: the detector.
+    """
+    filled = tuple(place for place in _places(spec, model).values() if place)
+    return [k for k in model.state_dict() if k.startswith(filled)]
 
 
 def _same_parts(model: nn.Module, state: dict) -> tuple[dict, list[str]]:

@@ -32,6 +32,9 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Number of training images that the config's schedule and anchors are meant for. If --train or --data names data
     # with another number of images, schedule and anchors are scaled to the data; 0 turns the scaling off.
     cfg.DATASETS.SCHEDULE_IMAGES = 0
+    # Factor of the learning rate for the layers that a pretrained classifier contains: the backbone without its
+    # pyramid, and stage 5 in a C4 head. Below 1, these layers change less than those that start from random weights.
+    cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     # The phases of a training in several phases, in order; see detection/phases.py. Empty for a training in one phase.
     cfg.PHASES = []
     # Augmentation: albumentations transforms of the training images, in order, before detectron2's resize and flip. A

@@ -73,8 +73,9 @@ def in_words(cfg: CfgNode) -> str:
     model = cfg.MODEL
     kind = _KINDS.get(model.META_ARCHITECTURE, model.META_ARCHITECTURE)
     pyramid = ", FPN" if "_fpn_" in model.BACKBONE.NAME else ""
-    frozen = model.BACKBONE.FREEZE_AT
+    frozen, factor = model.BACKBONE.FREEZE_AT, cfg.SOLVER.BACKBONE_LR_FACTOR
     return (
         f"{kind} on {spec_of_builder(model.BACKBONE.NAME).name}{pyramid}, {model.RESNETS.NORM}, "
         f"{frozen or 'no'} stage{'' if frozen == 1 else 's'} frozen"
+        + (f", backbone at {factor:g} times the learning rate" if factor != 1 else "")
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from backbones.registry import spec_of_builder
 from backbones.whole_files import write_json
 from detection.build import build_model, model_config
-from detection.checkpoint import load_detector
+from detection.checkpoint import load_detector, pretrained_layers
 from detection.data.catalog import slug
 from detection.data.loader import build_test_loader, build_train_loader
 from detection.evaluation.analysis import ErrorAnalysis
@@ -24,6 +24,7 @@ from detection.inference.modes import as_tested, validation_losses
 from detection.inference.speed import speed, timed
 from residet.engine.expected import check_expected_results
 from residet.engine.hooks import PreciseStatistics
+from residet.engine.rates import TwoRates, scale_rate
 from residet.engine.trainer import Trainer
 from residet.plan import RunPlan
 from residet.progress import progress
@@ -43,6 +44,15 @@ class DetectionTrainer(Trainer):
     @classmethod
     def build_model(cls, cfg) -> nn.Module:
         return build_model(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        optimizer, factor = super().build_optimizer(cfg, model), cfg.SOLVER.BACKBONE_LR_FACTOR
+        if factor != 1:
+            names = set(pretrained_layers(spec_of_builder(cfg.MODEL.BACKBONE.NAME), model))
+            pretrained = [p for name, p in model.named_parameters() if name in names]
+            scale_rate(optimizer, pretrained, factor)
+        return optimizer
 
     @classmethod
     def build_train_loader(cls, cfg, start_iter: int = 0):
@@ -82,7 +92,7 @@ class DetectionTrainer(Trainer):
 
     def learning_hooks(self) -> list:
         cfg = self.cfg
-        own = super().learning_hooks()
+        own = super().learning_hooks() if cfg.SOLVER.BACKBONE_LR_FACTOR == 1 else [TwoRates()]
         if cfg.TEST.PRECISE_BN.ENABLED:
             batches = functools.partial(build_train_loader, cfg)
             own.append(PreciseStatistics(self.model, batches, cfg.TEST.PRECISE_BN.NUM_ITER, cfg.TEST.EVAL_PERIOD))

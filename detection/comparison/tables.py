@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from backbones.whole_files import write_json, write_text
-from detection.comparison.finished import is_known
+from detection.comparison.finished import NOT_KNOWN, is_known
 from detection.comparison.rows import OTHERS, WITH_INTERVAL, Estimate, Pair, Row
 from residet.fingerprint import environment
 
@@ -161,8 +161,9 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
     """What each network gains by pretraining: docs/data/transfer.json.
 
     Returns:
-        {"rows": [{"network", "head", "gain", "gain_low", "gain_high", "random": {"AP": [of each seed], …},
-        "pretrained": {…}}], "command", "date", "versions"}; None if no detector has both starts.
+        {"rows": [{"network", "head", "gain", "gain_low", "gain_high", "seeds", "random": {"AP": [of each of seeds], …},
+        "pretrained": {…}, "pretraining_error"}], "command", "date", "versions"}; None if no detector has both starts.
+        A seed counts once both starts have finished with it.
     """
     gains = []
     for pair in pairs:
@@ -173,7 +174,8 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
         content = {"network": pair.first.network, "head": pair.first.head}
         content |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "seeds": list(pair.seeds)}
         for start, row in by_start.items():
-            content[start] = {name: [*row.of_seeds(name).values()] for name in [*_estimated(row), *OTHERS]}
+            values = {name: row.of_seeds(name) for name in [*_estimated(row), *OTHERS]}
+            content[start] = {name: [of.get(seed, NOT_KNOWN) for seed in pair.seeds] for name, of in values.items()}
         content["pretraining_error"] = by_start["pretrained"].mean("pretraining_error")
         gains.append(content)
     return {"rows": gains, **_origin()} if gains else None

@@ -116,6 +116,7 @@ _TEST = {
 }
 
 _RUN = {
+    "SOLVER.BACKBONE_LR_FACTOR": Key(Real(above=0)),
     "PHASES": Key(Phases()),
     "VIS_PERIOD": Key(
         Whole(), "Iterations between two pictures of proposals for TensorBoard; 0 for none.", resume=True

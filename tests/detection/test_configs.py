@@ -33,6 +33,7 @@ def test_each_network_has_its_three_families():
     expected |= {f"paper/resnext/faster_rcnn_{n}_coco" for n in (*NETWORKS, "vgg16")}
     expected |= {f"bccd/{n}_{k}" for n in NETWORKS for k in ("c4", "fpn")} | {"bccd/resnet18_fpn"}
     expected |= {f"bccd/ablation/{k}_resnet18" for k in ("baseline", "context", "locnet", "multipath")}
+    expected |= {f"bccd/freezing/{k}_resnet18" for k in ("learning", "papers", "gn", "frozen_norms", "frozen_stages")}
     expected |= {"bccd/ablation/multipath_one_iou_resnet18", "paper/wrn/multipathnet_wrn34_2_coco"}
     expected |= {f"paper/wrn/multipathnet_wrn34_2_attractionet{k}" for k in ("", "_minival")}
     expected |= {"demo/faster_rcnn_resnet18_fpn"}

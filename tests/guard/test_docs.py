@@ -11,12 +11,30 @@ def page(name):
     return (PROJECT / "docs" / name).read_text(encoding="utf-8")
 
 
-def test_the_documentation_of_the_keys_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("write_config", PROJECT / "docs" / "write_config.py")
+def script(name):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, PROJECT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_documentation_of_the_keys_is_up_to_date():
+    module = script("write_config")
     assert all(module.purposes().values())
     assert module.TARGET.read_text(encoding="utf-8") == module.text(), "run python docs/write_config.py"
+
+
+def test_the_tables_of_results_are_their_data():
+    module, results = script("write_results"), page("results.md")
+    assert results == module.text(results), "run python docs/write_results.py"
+    tables = set(re.findall(r"^<!-- (\w+) -->$", results, re.MULTILINE)) - {"end"}
+    assert tables == {path.stem for path in module.DATA.glob("*.json")} and results.count("<!-- end -->") == len(tables)
+    cells = "| `resnet50` | C4 | 0, 1 | 20.0 ± 1.4 | 31.5 ± 0.7 | +11.5 | +9.0 to +14.0 | - |"
+    row = {"network": "resnet50", "head": "C4", "seeds": [0, 1], "gain": 11.5, "gain_low": 9.0, "gain_high": 14.0}
+    row |= {"random": {"AP": [19.0, 21.0]}, "pretrained": {"AP": [31.0, 32.0]}, "pretraining_error": None}
+    titles, body = module.transfer({"rows": [row]})
+    assert "| " + " | ".join(body[0]) + " |" == cells and len(titles) == len(body[0])
 
 
 def test_every_tool_is_in_the_list_of_commands():

@@ -14,6 +14,8 @@ import pytest
 from finished_runs import finished_run, write_truth
 from run_tools import assert_clear_error, run_tool
 
+KINDS = ("random", "pretrained")
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
@@ -80,6 +82,17 @@ def test_markdown_csv_and_json_say_the_same(compared, tmp_path):
         "transfer.json"
     }
     json.loads((tmp_path / "comparison.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+
+
+def test_the_table_of_transfer_has_the_seeds_that_both_starts_have(folders):
+    rows = rows_of({"good": folders[:2], "bad": folders[3:]})
+    content = transfer(rows, pairs_of(rows))
+    (row,) = content["rows"]
+    assert row.keys() == {"network", "head", "gain", "gain_low", "gain_high", "seeds", *KINDS, "pretraining_error"}
+    assert (row["network"], row["head"], row["seeds"], row["pretraining_error"]) == ("resnet18", "FPN", [1], 23.5)
+    assert [row[kind]["AP"] for kind in KINDS] == [[rows[1].of_seeds("AP")[1]], [rows[0].of_seeds("AP")[1]]]
+    assert row["gain"] == pytest.approx(row["pretrained"]["AP"][0] - row["random"]["AP"][0])
+    assert content["command"] and content["date"] and content["versions"]["torch"]
 
 
 def test_a_run_whose_data_are_gone_has_figures_without_intervals(folders, tmp_path):

@@ -1,0 +1,84 @@
+"""What does each of the six networks gain by pretraining on CIFAR-10, when it becomes a detector of blood cells?
+
+Pretrains one network after the other, and compares the detectors of those that are ready: from the checkpoint and from
+random weights, with equal iterations. First all networks with seed 0, then all seeds. `OUTPUT/compare/transfer.json`
+has the table of what is finished. The same command goes on where it was stopped, also within a run.
+
+benchmarks/transfer.py --cifar10 CIFAR10 --bccd BCCD --minutes 120
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from residet.cli.exits import exit_code
+from residet.sweep import call, command_of, deadline_in, finish
+
+# In the order in which they are trained: the quicker ones first.
+NETWORKS = ("resnet50", "wrn34_2", "resnext50_32x4d", "wrn50_2_bottleneck", "resnet101", "resnext101_32x4d")
+WITH_C4 = ("resnet50", "wrn34_2")
+# At 32 px, the map of stage 5 is a single cell. Of a 3x3 convolution there, only the weight in the middle would learn.
+PRETRAINING = ["CLASSIFICATION.SIZE", "64", "CLASSIFICATION.RESIZE", "64", "SOLVER.IMS_PER_BATCH", "64"]
+PRETRAINING += ["CLASSIFICATION.EVAL_EPOCHS", "1", "SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bfloat16"]
+DETECTION = ["INPUT.MIN_SIZE_TRAIN", "(224,)", "INPUT.MIN_SIZE_TEST", "224", "SOLVER.IMS_PER_BATCH", "2"]
+DETECTION += ["SOLVER.MAX_ITER", "400", "SOLVER.CHECKPOINT_PERIOD", "100", "TEST.PICTURES", "0"]
+
+
+def pretrain(arch, args, deadline):
+    """Pretrains a network, or goes on. Returns whether its pretraining is finished."""
+    folder = args.output / "pretrain" / arch
+
+    def command(flags):
+        return [
+            *command_of(Path("tools/pretrain.py"), 1),
+            *["--arch", arch, "--data", args.cifar10, "--config-file", "classification/cifar10", *flags],
+            *[*PRETRAINING, "CLASSIFICATION.EPOCHS", str(args.epochs), "SOLVER.CHECKPOINT_PERIOD", "200"],
+            *["DATALOADER.NUM_WORKERS", str(args.workers), "OUTPUT_DIR", str(folder)],
+        ]
+
+    return finish(command, folder, deadline)
+
+
+def compare(ready, seeds, args, deadline):
+    """Compares the detectors of networks whose pretraining is finished. Returns whether all their runs are."""
+    configs = [f"configs/bccd/{arch}_fpn.yaml" for arch in ready]
+    configs += [f"configs/bccd/{arch}_c4.yaml" for arch in ready if arch in WITH_C4]
+    weights = args.output / "pretrain" / "{arch}" / "model_final.pth"
+    command = [*command_of(Path("tools/compare.py"), 1), *configs, "--data", args.bccd, "--weights", str(weights)]
+    command += ["--random", "--seeds", *map(str, seeds), "--output", str(args.output / "compare")]
+    if deadline:  # compare.py saves the run that goes on
+        command += ["--minutes", f"{max((deadline - time.monotonic()) / 60, 0.1):.1f}"]
+    return call([*command, "--set", *DETECTION, "DATALOADER.NUM_WORKERS", str(args.workers)], None) and not (
+        deadline and time.monotonic() >= deadline
+    )
+
+
+def work(args):
+    """Runs what is missing, until the time is up."""
+    deadline, ready = deadline_in(args.minutes), []
+    for arch in NETWORKS:
+        if not pretrain(arch, args, deadline):
+            return
+        ready.append(arch)
+        if not compare(ready, args.seeds[:1], args, deadline):
+            return
+    compare(NETWORKS, args.seeds, args, deadline)
+
+
+def main():
+    """Parses the command line, and runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar10", required=True, metavar="DIR", help="train/CLASS/*.jpg and test/CLASS/*.jpg")
+    parser.add_argument("--bccd", required=True, metavar="DIR", help="the blood cells, in VOC layout")
+    parser.add_argument("--output", type=Path, default=Path("output/transfer"))
+    parser.add_argument("--epochs", type=int, default=4, help="passes over CIFAR-10")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=1, help="processes that load images")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; 0 for no limit")
+    args = parser.parse_args()
+    return exit_code(lambda: work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

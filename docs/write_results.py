@@ -1,0 +1,90 @@
+"""Writes the tables of docs/results.md that come from data: docs/data/NAME.json, as a tool or a benchmark has left it.
+
+A table stands between the lines `<!-- NAME -->` and `<!-- end -->`. The command, date and versions of the data stand
+below the table.
+
+python docs/write_results.py
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+from tabulate import tabulate
+
+TARGET = Path(__file__).with_name("results.md")
+DATA = Path(__file__).with_name("data")
+
+
+def number(value, form):
+    """A value as text; "-" for null, which a tool writes for what is not known."""
+    return "-" if value is None else form.format(value)
+
+
+def spread(values, form="{:.1f}"):
+    """The mean over seeds, and the standard deviation where there are several: "41.2 ± 0.8"."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    deviation = f" ± {form.format(statistics.stdev(known))}" if len(known) > 1 else ""
+    return form.format(statistics.fmean(known)) + deviation
+
+
+def transfer(content):
+    """What each network gains by pretraining, as tools/compare.py writes it."""
+    titles = ["network", "head", "seeds", "AP random", "AP pretrained", "gain", "95 % interval", "pretraining error %"]
+    body = []
+    for row in content["rows"]:
+        interval = f"{number(row['gain_low'], '{:+.1f}')} to {number(row['gain_high'], '{:+.1f}')}"
+        cells = [f"`{row['network']}`", row["head"], ", ".join(map(str, row["seeds"]))]
+        cells += [spread(row["random"]["AP"]), spread(row["pretrained"]["AP"]), number(row["gain"], "{:+.1f}")]
+        body.append([*cells, interval, number(row["pretraining_error"], "{:.1f}")])
+    return titles, body
+
+
+def pretraining_start(content):
+    """Where the loss goes at the start, as benchmarks/pretraining_start.py writes it."""
+    titles = ["network", "settings", "seed", "iterations", "loss at the start", "highest", "last", "rises"]
+    body = []
+    for row in content["rows"]:
+        losses = [f"{row[key]:.2f}" for key in ("start", "highest", "last")]
+        rises = "yes" if row["highest"] > row["start"] else "no"
+        body.append([f"`{row['network']}`", row["variant"], row["seed"], row["iterations"], *losses, rises])
+    return titles, body
+
+
+def comparison(content):
+    """Detectors side by side, as tools/compare.py writes them into comparison.json."""
+    body = []
+    for row in content["rows"]:
+        seeds = f"{len(row['seeds'])} of {row['wanted']}"
+        body.append([row["name"], seeds, *(spread(row[figure]["of_seeds"]) for figure in ("AP", "AP50", "AP75"))])
+    return ["run", "seeds", "AP", "AP50", "AP75"], body
+
+
+# Name of the data -> its table: content -> (titles, rows of cells).
+TABLES = {"transfer": transfer, "pretraining_start": pretraining_start, "freezing": comparison}
+
+
+def block(name):
+    """The table of docs/data/NAME.json, and where its figures are from."""
+    content = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+    titles, body = TABLES[name](content)
+    versions = ", ".join(f"{what} {version}" for what, version in content["versions"].items() if version)
+    origin = f"`{content['command']}`, {content['date']}; {versions}"
+    return f"{tabulate(body, titles, 'github', disable_numparse=True)}\n\n{origin}"
+
+
+def text(page):
+    """The page with its tables written anew from the data."""
+    return re.sub(
+        r"(?<=<!-- )(\w+)( -->\n).*?(?=\n<!-- end -->)",
+        lambda match: f"{match[1]}{match[2]}{block(match[1])}",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+if __name__ == "__main__":
+    TARGET.write_text(text(TARGET.read_text(encoding="utf-8")), encoding="utf-8")
