@@ -21,6 +21,7 @@ from residet.config import merge_config, merge_options
 
 import pytest
 import tomllib
+import yaml
 from documented_commands import PAGES, Command, commands_of
 from run_tools import PROJECT, kept_state
 from torch.distributed.run import get_args_parser
@@ -67,8 +68,12 @@ def tool_of(words):
 
 
 def is_text(command):
-    """Whether a line of a block is no command: a row of a table, or part of a tree of files."""
-    return command.text.startswith("|") or command.page in TREES
+    """Whether a line of a block is no command: a row of a table, part of a tree of files, or a variable's value."""
+    return (
+        command.text.startswith("|")
+        or command.page in TREES
+        or bool(re.match(r"[A-Z]+=\S+$|[A-Z]+=\$\(", command.text))
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +83,15 @@ def tools():
 
 
 def parsed(tool, argv):
-    """The arguments of a tool's command, where "…" stands for more of the same and N for a number; None of --help."""
+    """The arguments of a tool's command; None of --help.
+
+    "…" stands for more of the same, N for a number, a variable such as $RESUME for nothing.
+    """
     module = importlib.import_module(tool)
     try:
-        return getattr(module, "parse", module.main)(["1" if word == "N" else word for word in argv if word != "…"])
+        return getattr(module, "parse", module.main)(
+            ["1" if word == "N" else word for word in argv if word != "…" and word[0] != "$"]
+        )
     except SystemExit as e:
         assert not e.code, f"exit code {e.code}"
     return None
@@ -254,3 +264,14 @@ def test_the_commands_are_found():
     assert {"README.md", "docs/start.md", "docs/predict.md", "configs/README.md"} <= pages
     assert len(COMMANDS) > 150
     assert "residet new DIR --arch resnet18 --output cells.yaml" in {command.text for command in COMMANDS}
+
+
+def test_the_figures_of_the_page_on_clusters_are_the_papers():
+    tables = yaml.safe_load((PROJECT / "detection" / "comparison" / "papers.yaml").read_text())
+    cells = [c for paper in tables.values() for table in paper for row in table["rows"].values() for c in row.values()]
+    text = (PROJECT / "docs" / "clusters.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(paper/\S+)` \|[^|]*\| ([^|]*) \|$", text, re.M)
+    assert rows
+    for config, figures in rows:
+        printed = [cell["printed"] for cell in cells if cell["config"] == config and "eval" not in cell]
+        assert [float(figure) for figure in re.findall(r"\d+\.\d", figures)] == printed, config
