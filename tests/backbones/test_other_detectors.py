@@ -43,15 +43,7 @@ def test_the_code_of_the_page_runs(classifier, capsys):
             exec(code, names)
             run += 1
     assert run == len(BLOCKS) - 2 >= 6
-    assert capsys.readouterr().out.splitlines()[0].split() == [
-        "res2",
-        "torch.Size([2,",
-        "64,",
-        "32,",
-        "48])",
-        "64",
-        "4",
-    ]
+    assert "res2 torch.Size([2, 64, 16, 24]) 64 4" in capsys.readouterr().out
     # The weights have arrived in each detector.
     expected = classifier.layer4[1].conv2.weight
     for network in (names["network"], names["pyramid"].body, names["detectron2_model"].backbone.bottom_up):
