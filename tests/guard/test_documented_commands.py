@@ -30,7 +30,7 @@ COMMANDS = commands_of(*PAGES)
 # Pages that have blocks which are no commands: a tree of files.
 TREES = {"docs/architecture.md"}
 # Commands of other programs, which are not looked into.
-OTHERS = {"docker", "eval", "git", "cd", "sbatch", "unzip"}
+OTHERS = {"docker", "eval", "sbatch", "mkdir", "cp"}
 # A network that a page adds to the catalogue as an example.
 EXAMPLES = {"resnext50_2x32d"}
 # The tools that take a config: what makes its defaults, and what checks its keys.
@@ -44,7 +44,7 @@ KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+ ")
 
 def is_users(path):
     """Whether a path stands for a file or folder of the user's: with a word in capitals, or among the outputs."""
-    return bool(re.search(r"(^|/)[A-Z][A-Z0-9_]*(/|\.|:|$)", path)) or path.startswith(("output/", "quickstart/"))
+    return bool(re.search(r"(^|/)[A-Z][A-Z0-9_]*(/|\.|:|$)", path)) or path.startswith("output/")
 
 
 def tool_of(words):
