@@ -157,13 +157,18 @@ def work(args):
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes in all")
 
 
-def main(argv=None):
-    """Runs the demo with the command line's arguments, or with `argv`; returns the exit code."""
+def parse(argv=None):
+    """Parses the command line, or `argv`."""
     parser = Parser("demo.py", __doc__)
     parser.add_argument("--output", default="output/demo", metavar="DIR", help="folder for data, runs and pictures")
     parser.add_argument("--seed", type=whole(), default=0, help="seed of the data and of the runs")
     parser.add_argument("--resume", action="store_true", help="go on with a demo that was stopped")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Runs the tool with the command line's arguments, or with `argv`; returns the exit code."""
+    args = parse(argv)
 
     def stop(*_):  # between two trainings; within a training, the trainer saves its state first
         print(f"stopped by SIGTERM; go on with: {command_to_resume(args)}", file=sys.stderr)

@@ -51,9 +51,14 @@ def devices(faults):
     return lines
 
 
+def parse(argv=None):
+    """Parses the command line, or `argv`."""
+    return Parser("doctor.py", __doc__).parse_args(argv)
+
+
 def main(argv=None):
     """Prints the report; returns the exit code."""
-    Parser("doctor.py", __doc__).parse_args(argv)
+    parse(argv)
     faults = []
     if not PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
         faults.append(f"Python {platform.python_version()} is not supported; use 3.10 to 3.13")
