@@ -132,7 +132,7 @@ def main():
     truth = coco_truth(records, cfg.DATASETS.CLASSES)
     print(f"{len(large)} images of {records[0]['width']}x{records[0]['height']}, tiles of {tile}")
     for way in ways:
-        stats, _ = coco_stats(truth, detections[way], "faster_coco_eval")
+        stats, _ = coco_stats(truth, detections[way], "numpy")
         print(f"{way:6} AP {100 * stats[0]:5.1f}  AP50 {100 * stats[1]:5.1f}  {statistics.median(seconds[way]):.2f} s")
 
 

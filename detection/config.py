@@ -72,8 +72,8 @@ def add_detection_config(cfg: CfgNode) -> None:
     cfg.TEST.TILES = CfgNode({"SIZE": 0, "OVERLAP": 0.2})
     # Whether a test also gives the losses on the test data, such as "validation/total_loss".
     cfg.TEST.LOSS = False
-    # Library that computes COCO's AP: "faster_coco_eval" or "pycocotools". Both give the same numbers.
-    cfg.TEST.COCO_API = "faster_coco_eval"
+    # What computes COCO's AP: "numpy", our own code, or "pycocotools", which takes longer. Both give the same numbers.
+    cfg.TEST.COCO_API = "numpy"
     # Metrics: "coco" (AP over IoU 0.5 to 0.95), "voc" (AP over the same IoUs, computed as VOC does, which ignores
     # `difficult` objects) and "errors" (TIDE's kinds of errors, and a confusion matrix and precision-recall curves in
     # OUTPUT_DIR/inference).

@@ -151,7 +151,7 @@ def environment() -> dict[str, str]:
     """The machine and the versions of the libraries that a run's figures depend on, for reports."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     versions = {}
-    for name in ("residet", "torch", "torchvision", "detectron2", "numpy", "albumentations", "faster-coco-eval"):
+    for name in ("residet", "torch", "torchvision", "detectron2", "numpy", "albumentations"):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

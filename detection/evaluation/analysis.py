@@ -6,15 +6,15 @@ from pathlib import Path
 
 from backbones.whole_files import whole_file, write_json
 from detection.evaluation import tide
-from detection.evaluation.boxes import BoxEvaluator, DatasetDetections, iou, objects_by_image
+from detection.evaluation.boxes import BoxEvaluator
+from detection.evaluation.overlaps import Overlaps
 from detection.evaluation.voc import VOCEvaluator
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-# Least score of a detection in the confusion matrix, and least IoU at which a detection matches an object.
-_SCORE, _IOU = 0.5, 0.5
+_SCORE = 0.5  # least score of a detection in the confusion matrix
 BACKGROUND = "background"
 _LARGEST = 16.0  # inches, side of the largest picture
 
@@ -32,54 +32,52 @@ class ErrorAnalysis(BoxEvaluator):
         self.voc = VOCEvaluator(dataset_name)
         self.folder = folder
 
-    def figures(self, detections: DatasetDetections) -> dict[str, dict[str, float]]:
+    def figures(self, overlaps: Overlaps) -> dict[str, dict[str, float]]:
         """Writes the files.
 
         Returns:
             {"errors": {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}}: the AP50, in %, that each
             kind of error costs (see `tide.errors`).
         """
-        predicted, nothing = detections.by_image(), (np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
-        objects = objects_by_image(self.records)
-        images = [(*predicted.get(image, nothing), *of_image) for image, of_image in objects.items()]
-        matched = tide.match(images)
+        matched = tide.match(overlaps)
         costs = tide.errors(matched)
-        matrix = confusion_matrix(images, len(self.classes))
+        matrix = confusion_matrix(overlaps, len(self.classes))
         names = [*self.classes, BACKGROUND]
-        counts = {name: int(np.sum(np.array(matched.kind) == i)) for i, name in enumerate(tide.KINDS)}
+        counts = {name: int(np.sum(matched.kind == i)) for i, name in enumerate(tide.KINDS)}
         content = {"dAP50": costs, "count": counts, "confusion": {"classes": names, "matrix": matrix.tolist()}}
         write_json(content, self.folder / "errors.json")
         draw_confusion(matrix, names, self.folder / "confusion.png")
-        class_matches = zip(self.classes, self.voc.matches(detections), strict=True)
-        curves = {name: m.curve(_IOU) for name, m in class_matches if m.objects}
+        class_matches = zip(self.classes, self.voc.matches(overlaps), strict=True)
+        curves = {name: m.curve(tide.FOREGROUND) for name, m in class_matches if m.objects}
         draw_curves(curves, self.folder / "precision_recall.png")
         return {"errors": {k: v for k, v in costs.items() if k != "AP50"}}
 
 
-def confusion_matrix(images: list[tuple[np.ndarray, ...]], classes: int) -> np.ndarray:
+def confusion_matrix(overlaps: Overlaps, classes: int) -> np.ndarray:
     """Counts which classes a detector confuses.
 
     Detections with a score of 0.5 or more are matched with objects, the highest score first. A detection of any class
     matches the object with the largest IoU, among the objects that no other detection has, if the IoU is 0.5 or more.
 
     Args:
-        images: detections and objects of each image, as `tide.match` takes them.
+        overlaps: detections and objects.
         classes: number of classes K.
 
     Returns:
         (K + 1, K + 1) counts. Rows are classes of objects, columns are classes of detections. The last row counts
         detections without an object, the last column objects without a detection.
     """
+    found, objects = overlaps.detections, overlaps.objects
+    sure = found.scores >= _SCORE
+    near = (overlaps.iou >= tide.FOREGROUND) & sure[overlaps.detection] & ~objects.ignored[overlaps.object]
+    _, places = overlaps.ranks(found.of_images(range(len(found.images))))
+    owned = tide.owners(overlaps, np.flatnonzero(near), places)
     matrix = np.zeros((classes + 1, classes + 1), int)
-    for boxes, scores, kinds, objects, object_kinds, ignored in images:
-        objects, object_kinds = objects[~ignored], object_kinds[~ignored]
-        order = np.argsort(-scores, kind="stable")
-        sure = order[scores[order] >= _SCORE]
-        hits = tide.hits(iou(boxes[sure], objects))
-        rows = np.append(object_kinds, classes)[hits]  # the last value is for detections without an object
-        np.add.at(matrix, (rows, kinds[sure]), 1)
-        missed = np.setdiff1d(np.arange(len(objects)), hits)
-        np.add.at(matrix, (object_kinds[missed], classes), 1)
+    rows = np.append(objects.classes, classes)[owned[sure]]  # the last value is for detections without an object
+    np.add.at(matrix, (rows, found.classes[sure]), 1)
+    missed = ~objects.ignored
+    missed[owned[owned >= 0]] = False
+    np.add.at(matrix, (objects.classes[missed], classes), 1)
     return matrix
 
 
@@ -106,7 +104,7 @@ def draw_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
     axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=font, parse_math=False)
     axes.set_yticks(range(len(names)), labels, fontsize=font, parse_math=False)
     axes.set_xlabel(f"detection, score ≥ {_SCORE}")
-    axes.set_ylabel(f"object, IoU ≥ {_IOU}")
+    axes.set_ylabel(f"object, IoU ≥ {tide.FOREGROUND}")
     _save(figure, path)
 
 

@@ -12,20 +12,16 @@ Shapes: B resamples, I images, K classes, T = 10 IoU thresholds, N detections of
 
 from __future__ import annotations
 
-import contextlib
-import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from detection.evaluation.coco import coco_object
+from detection.evaluation.coco_numbers import AREAS, IOUS, RECALLS, match_by_class, overlaps_of_files
 
 import numpy as np
 from numpy import ndarray
-from pycocotools.cocoeval import COCOeval
 
 RESAMPLES = 1000
-IOUS = np.linspace(0.5, 0.95, 10)
-_RECALLS = np.linspace(0, 1, 101)
 _AT_ONCE = 50  # resamples computed together: bounds the memory
 _MIDDLE = (2.5, 97.5)  # percentiles that bound 95 %
 
@@ -67,42 +63,20 @@ def match(truth: dict, results: list[dict]) -> Matched:
         truth: the content of a COCO annotation file. An annotation's `difficult` does not count, as in COCO's AP.
         results: the detections, in COCO's result format, with the ids of `truth`.
     """
-    objects = coco_object(truth, "pycocotools")
-    with contextlib.redirect_stdout(io.StringIO()):
-        # loadRes takes no empty list.
-        detected = objects.loadRes(results) if results else coco_object({**truth, "annotations": []}, "pycocotools")
-        evaluation = COCOeval(objects, detected, "bbox")
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
-        evaluation.params.maxDets = [100]
-        evaluation.evaluate()
-    params = evaluation.params
-    images, classes = len(params.imgIds), len(params.catIds)
-    counts = np.zeros((images, classes), np.int64)
+    overlaps, classes = overlaps_of_files(truth, results), len(truth["categories"])
+    matches = match_by_class(overlaps, classes, AREAS[:1])
+    found, objects = overlaps.detections, overlaps.objects
+    images = found.of_images(range(len(found.images)))[matches.rows]
+    counts = np.zeros((len(found.images), classes), np.int64)
+    image_of_object = np.repeat(range(len(found.images)), np.diff(objects.starts))
+    np.add.at(counts, (image_of_object[~objects.crowd], objects.classes[~objects.crowd]), 1)
     of_classes = []
-    for k in range(classes):
-        entries = evaluation.evalImgs[k * images : (k + 1) * images]
-        of_class = [(i, e) for i, e in enumerate(entries) if e is not None]
-        for i, e in of_class:
-            counts[i, k] = int(np.sum(np.asarray(e["gtIgnore"]) == 0))
-        of_classes.append(_sorted_by_score(of_class))
-    return Matched(images, counts, of_classes)
-
-
-def _sorted_by_score(entries: list[tuple[int, dict]]) -> ClassMatches:
-    """The detections of one class over all images.
-
-    Args:
-        entries: (index of an image, pycocotools' entry for this image and the class).
-    """
-    if not entries:
-        return ClassMatches(np.zeros(0, int), [np.zeros(0, int)] * len(IOUS), [np.zeros(0, int)] * len(IOUS))
-    images = np.concatenate([np.full(len(e["dtScores"]), i, int) for i, e in entries])
-    scores = np.concatenate([np.asarray(e["dtScores"], float) for _, e in entries])
-    order = np.argsort(-scores, kind="mergesort")  # pycocotools' order of equal scores
-    matched, ignored = (np.concatenate([e[k] for _, e in entries], axis=1)[:, order] for k in ("dtMatches", "dtIgnore"))
-    ignored = ignored.astype(bool)
-    hits = (matched != 0) & ~ignored
-    return ClassMatches(images[order], [*map(np.flatnonzero, hits)], [*map(np.flatnonzero, ignored)])
+    for start, end in itertools.pairwise(matches.starts):
+        hits, ignored = (matrix[start:end, 0].T for matrix in (matches.hit, matches.ignored))
+        of_classes.append(
+            ClassMatches(images[start:end], [*map(np.flatnonzero, hits)], [*map(np.flatnonzero, ignored)])
+        )
+    return Matched(len(found.images), counts, of_classes)
 
 
 def draws(images: int, resamples: int = RESAMPLES, seed: int = 0) -> ndarray:
@@ -166,8 +140,8 @@ def _area(true: ndarray, counted: ndarray, objects: ndarray) -> ndarray:
     precision = true / (counted + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     # Number of the recalls that have been reached with each true positive: each reads the envelope there.
-    reached = np.searchsorted(_RECALLS, true / np.maximum(objects, 1)[:, None], side="right")
-    return np.sum(np.diff(reached, axis=1, prepend=0) * envelope, axis=1) / len(_RECALLS)
+    reached = np.searchsorted(RECALLS, true / np.maximum(objects, 1)[:, None], side="right")
+    return np.sum(np.diff(reached, axis=1, prepend=0) * envelope, axis=1) / len(RECALLS)
 
 
 def figures(precision: ndarray, classes: Sequence[str]) -> dict[str, ndarray]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detection.evaluation.boxes import BoxEvaluator, DatasetDetections, iou, objects_by_image
+from detection.evaluation.boxes import BoxEvaluator
+from detection.evaluation.overlaps import Overlaps
 
 import numpy as np
-from detectron2.evaluation.pascal_voc_evaluation import voc_ap
 
 IOUS = tuple(i / 100 for i in range(50, 100, 5))
 
@@ -19,8 +19,9 @@ class Matches:
     The target of a detection is the object of the class, in the same image, that the detection overlaps most.
 
     Attributes:
-        overlaps: IoU of each detection with its target (N,); 0 if the image has no object of the class.
-        targets: number of the target among all objects of the data (N,); -1 if the image has no object of the class.
+        overlaps: IoU of each detection with its target (N,); 0 without a target.
+        targets: number of the target among all objects of the data (N,); -1 if the detection overlaps no object of the
+            class by a tenth.
         ignored: whether the target is `difficult` or a crowd (N,).
         objects: number of objects of the class that are neither `difficult` nor a crowd.
     """
@@ -38,15 +39,16 @@ class Matches:
         """
         near = self.overlaps > iou
         candidates = np.flatnonzero(near & ~self.ignored)
-        _, first = np.unique(self.targets[candidates], return_index=True)
+        first = np.full(self.targets.max(initial=-1) + 1, -1)
+        first[self.targets[candidates[::-1]]] = candidates[::-1]  # of several values for an index, numpy keeps the last
         hit = np.zeros(len(near), bool)
-        hit[candidates[first]] = True
+        hit[first[first >= 0]] = True
         true, false = np.cumsum(hit), np.cumsum(~hit & ~(near & self.ignored))
         return true / max(self.objects, 1), true / np.maximum(true + false, np.finfo(float).eps)
 
 
 class VOCEvaluator(BoxEvaluator):
-    """Computes AP with detectron2's version of the VOC devkit.
+    """Computes AP as detectron2's version of the VOC devkit does.
 
     AP is the area under the precision envelope; "-07metric" in the name of a figure means the 11-point AP of VOC 2007.
     A detection matches the object of the same class with the largest IoU. A second detection of an object is a false
@@ -56,49 +58,47 @@ class VOCEvaluator(BoxEvaluator):
         dataset_name: registered data; annotations may carry `difficult`.
     """
 
-    def figures(self, detections: DatasetDetections) -> dict[str, dict[str, float]]:
+    def figures(self, overlaps: Overlaps) -> dict[str, dict[str, float]]:
         """Computes the figures.
 
         Returns:
             {"voc": {"AP", "AP50", "AP75", "AP-07metric", "AP50-07metric", …, "AP50-CLASS" …}} in %. "AP" is the mean
             over IoU .5 to .95 in steps of .05, as in COCO. A figure is NaN without objects.
         """
-        class_matches = self.matches(detections)
+        class_matches = self.matches(overlaps)
+        aps = np.array([[_aps(m, iou) for m in class_matches] for iou in IOUS])  # IoUs, classes, metrics
         figures = {}
-        for suffix, eleven_points in (("", False), ("-07metric", True)):
-            aps = np.array([[_ap(m, iou, eleven_points) for m in class_matches] for iou in IOUS])
-            means = [_mean(row) for row in aps]
+        for metric, suffix in enumerate(("", "-07metric")):
+            means = [_mean(row) for row in aps[:, :, metric]]
             figures |= {f"AP{suffix}": _mean(means), f"AP50{suffix}": means[0], f"AP75{suffix}": means[5]}
-            if not eleven_points:
-                figures |= {f"AP50-{name}": float(ap) for name, ap in zip(self.classes, aps[0], strict=True)}
-        return {"voc": figures}
+        return {"voc": figures | {f"AP50-{n}": float(ap) for n, ap in zip(self.classes, aps[0, :, 0], strict=True)}}
 
-    def matches(self, detections: DatasetDetections) -> list[Matches]:
+    def matches(self, overlaps: Overlaps) -> list[Matches]:
         """Finds the targets of the detections of each class."""
-        truth = objects_by_image(self.records)
-        overlaps, targets = np.zeros(len(detections.scores)), np.full(len(detections.scores), -1)
-        first = dict(zip(truth, np.cumsum([0, *(len(t[1]) for t in truth.values())]), strict=False))
-        for image, start, end in zip(detections.images, detections.starts, detections.starts[1:], strict=False):
-            objects, classes, _ = truth[image]
-            if start < end and len(objects):
-                same = detections.classes[start:end, None] == classes
-                overlap = np.where(same, iou(detections.boxes[start:end], objects), -1.0)
-                overlaps[start:end] = overlap.max(axis=1).clip(min=0)
-                targets[start:end] = np.where(same.any(axis=1), overlap.argmax(axis=1) + first[image], -1)
-        classes, ignored = (np.concatenate([t[k] for t in truth.values()]) for k in (1, 2))
-        ignored_target = np.append(ignored, False)[targets]  # the last value is for the target -1
-        order = np.argsort(-detections.scores, kind="stable")
-        of_classes = (order[detections.classes[order] == i] for i in range(len(self.classes)))
-        counts = np.bincount(classes[~ignored], minlength=len(self.classes))
+        found, objects = overlaps.detections, overlaps.objects
+        largest, targets = overlaps.largest(overlaps.same_class())
+        ignored_target = np.append(objects.ignored, False)[targets]  # the last value is for the target -1
+        order = np.lexsort((-found.scores, found.classes))
+        starts = np.searchsorted(found.classes[order], np.arange(len(self.classes) + 1))
+        counts = np.bincount(objects.classes[~objects.ignored], minlength=len(self.classes)).tolist()
         return [
-            Matches(overlaps[rows], targets[rows], ignored_target[rows], int(counts[i]))
-            for i, rows in enumerate(of_classes)
+            Matches(largest[rows], targets[rows], ignored_target[rows], count)
+            for rows, count in zip(np.split(order, starts[1:-1]), counts, strict=True)
         ]
 
 
-def _ap(matches: Matches, iou: float, eleven_points: bool) -> float:
-    """AP of one class in %, at one IoU; NaN without objects."""
-    return 100 * voc_ap(*matches.curve(iou), eleven_points) if matches.objects else float("nan")
+def _aps(matches: Matches, iou: float) -> tuple[float, float]:
+    """AP of one class in %, at one IoU: the area under the precision envelope, and VOC 2007's mean of 11 points.
+
+    Both are NaN without objects.
+    """
+    if not matches.objects:
+        return float("nan"), float("nan")
+    recall, precision = matches.curve(iou)
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    area = float(np.sum(np.diff(recall, prepend=0.0) * envelope[:-1]))
+    points = envelope[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1), side="left")]
+    return 100 * area, 100 * float(points.mean())
 
 
 def _mean(values) -> float:

@@ -168,7 +168,7 @@ def _precision_recall(row: Row) -> Markup | None:
     _, precision = coco_stats(row.data.objects.content, detections, row.runs[0].cfg.TEST.COCO_API)
     if precision is None:
         return None
-    at_50 = precision[0, :, :, 0, -1]  # recalls, classes
+    at_50 = precision[0]  # recalls, classes
     counted = [k for k in range(at_50.shape[1]) if (at_50[:, k] > -1).all()]
     if not counted:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.pixels import read_image
 from detection.evaluation import tide
-from detection.evaluation.boxes import objects_of
+from detection.evaluation.overlaps import DatasetDetections, DatasetObjects, Overlaps
 
 import numpy as np
 from PIL import Image
@@ -114,15 +114,15 @@ def worst_pictures(records: Sequence[dict], detections: Sequence[dict], classes:
 
 def _picture(record: dict, detections: list[dict], classes: Sequence[str]) -> Picture:
     boxes = np.array([d["bbox"] for d in detections], float).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
     scores, kinds = np.array([d["score"] for d in detections], float), np.array([d["class"] for d in detections], int)
-    truth, labels, ignored = objects_of(record.get("annotations", ()))
-    matched = tide.match([(boxes, scores, kinds, truth, labels, ignored)])
+    objects = DatasetObjects.join([record.get("annotations", ())])
+    found = DatasetDetections.join([record["image_id"]], [(boxes, scores, kinds)])
+    matched = tide.match(Overlaps.of(found, objects))
     order = np.argsort(-scores, kind="stable")[: len(matched.scores)]  # as `match` sorts them
-    counted, names = truth[~ignored], labels[~ignored]
+    names, counted = objects.classes[~objects.ignored], objects.boxes[~objects.ignored]
     errors, correct = [], []
     for d, hit, kind, target in zip(order, matched.hit, matched.kind, matched.target, strict=True):
-        box, score, category = tuple(boxes[d].tolist()), float(scores[d]), classes[kinds[d]]
+        box, score, category = _corners(boxes[d]), float(scores[d]), classes[kinds[d]]
         if hit == 1 and score >= _CORRECT_SCORE:
             correct.append((category, score, box))
         elif hit == 0 and score >= _SCORE:
@@ -130,10 +130,16 @@ def _picture(record: dict, detections: list[dict], classes: Sequence[str]) -> Pi
             errors.append(
                 Error(name, category, score, box, classes[names[target]] if name == "Cls" and target >= 0 else "")
             )
-    reached = {t for t in matched.target if t >= 0}
-    for i, taken in enumerate(matched.taken):
-        if not taken and i not in reached:
-            errors.append(Error("Miss", classes[names[i]], None, tuple(counted[i].tolist())))
+    found_or_taken = matched.taken.copy()
+    found_or_taken[matched.target[matched.target >= 0]] = True
+    for i in np.flatnonzero(~found_or_taken):
+        errors.append(Error("Miss", classes[names[i]], None, _corners(counted[i])))
     errors.sort(key=lambda e: -e.weight)
-    shown = tuple((classes[label], tuple(box.tolist())) for label, box in zip(labels, truth, strict=True))
+    shown = tuple((classes[k], _corners(box)) for k, box in zip(objects.classes, objects.boxes, strict=True))
     return Picture(record, tuple(errors[:_LISTED]), shown, tuple(correct))
+
+
+def _corners(box: np.ndarray) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of a box x, y, width, height."""
+    x, y, width, height = box.tolist()
+    return x, y, x + width, y + height

@@ -1,5 +1,7 @@
 """Made-up objects and detections of every quality, the same on every machine: for evaluators and their references."""
 
+from detection.evaluation.overlaps import DatasetDetections, DatasetObjects, Overlaps
+
 import numpy as np
 
 CLASSES = ("a", "b", "c")
@@ -55,3 +57,13 @@ def as_coco(images):
             entry = {"image_id": 7 * i, "category_id": 10 * int(kind + 1), "bbox": xywh(box), "score": float(score)}
             found.append(entry)
     return truth, found
+
+
+def as_overlaps(images):
+    """The overlaps of images as `random_images` gives them."""
+    found = [(np.hstack([b[:, :2], b[:, 2:] - b[:, :2]]), scores, kinds) for b, scores, kinds, *_ in images]
+    annotations = [
+        [{"bbox": b, "category_id": k, "iscrowd": i} for b, k, i in zip(*of_image, strict=True)]
+        for _, _, _, *of_image in images
+    ]
+    return Overlaps.of(DatasetDetections.join(range(len(images)), found), DatasetObjects.join(annotations))

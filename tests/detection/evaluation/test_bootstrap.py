@@ -13,7 +13,7 @@ def reference(truth, found):
     stats, precision = coco_stats(truth, found, "pycocotools")
     values = dict(zip(("AP", "AP50", "AP75"), 100 * stats[:3], strict=True))
     for k, name in enumerate(CLASSES):
-        of_class = precision[:, :, k, 0, -1]
+        of_class = precision[:, :, k]
         values[f"AP-{name}"] = 100 * of_class[of_class > -1].mean() if (of_class > -1).any() else np.nan
     return {name: np.nan if value < 0 else value for name, value in values.items()}
 
