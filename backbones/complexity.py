@@ -16,7 +16,6 @@ from backbones.interface import NetworkSpec, PublishedValue
 import torch
 from tabulate import tabulate
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 FLOPS_TOLERANCE = 0.03
 """Allowed relative difference from a paper's FLOPs: the papers print two or three digits, and some round down."""
@@ -45,16 +44,22 @@ def measure(spec: NetworkSpec) -> Complexity:
     with torch.device("meta"):
         network = spec.build(spec.num_classes).eval()
         image = torch.empty(1, 3, spec.input_size, spec.input_size)
-    outputs = []
+    outputs, flops = [], []
+
+    def count(module: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:
+        outputs.append(output.numel())
+        flops.append(output.numel() * module.weight[0].numel())  # inputs of one output value
+
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output.numel()))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module.register_forward_hook(count)
+        elif isinstance(module, nn.BatchNorm2d):  # slow on the meta device, and of no matter to the sizes
+            module.forward = nn.Identity().forward
+    with torch.no_grad():
         network(image)
     params = sum(p.numel() for p in network.parameters())
     norms = sum(p.numel() for m in network.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
-    # FlopCounterMode counts a multiply-add as two operations.
-    return Complexity(params / 1e6, (params - norms) / 1e6, counter.get_total_flops() / 2e9, sum(outputs) / 1e6)
+    return Complexity(params / 1e6, (params - norms) / 1e6, sum(flops) / 1e9, sum(outputs) / 1e6)
 
 
 def agrees(published: PublishedValue, size: Complexity) -> bool:

@@ -48,13 +48,18 @@ def test_the_readme_names_every_folder_and_recipe():
         assert f"recipes/{path.name}" in text, path
 
 
+@pytest.fixture(scope="module")
+def folders():
+    """OUTPUT_DIR of each config but the demo's."""
+    return [load_config(name).OUTPUT_DIR for name in LEAVES if not name.startswith("demo")]
+
+
 @pytest.mark.parametrize("name", LEAVES)
-def test_it_loads_and_writes_to_a_folder_of_its_own(name):
+def test_it_loads_and_writes_to_a_folder_of_its_own(name, folders):
     cfg = load_config(name)
     spec_of_builder(cfg.MODEL.BACKBONE.NAME)
     check_phases(cfg)
     check_keys(cfg)
-    folders = [load_config(other).OUTPUT_DIR for other in LEAVES if not other.startswith("demo")]
     assert name.startswith("demo") or folders.count(cfg.OUTPUT_DIR) == 1
     assert max(cfg.SOLVER.STEPS) < cfg.SOLVER.MAX_ITER or cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"
 
