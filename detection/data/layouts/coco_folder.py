@@ -15,6 +15,7 @@ from detection.data.layouts.files import (
     role_of_path,
     with_suffix,
 )
+from detection.data.layouts.images import AbsentImagesError
 
 # Number of images that are looked for to find out where the images of an annotation file lie.
 _SAMPLE = 50
@@ -74,12 +75,12 @@ def find_images(path: Path, names: Sequence[str]) -> dict[str, Path | None]:
         name of an image -> its path; None if the image is absent.
 
     Raises:
-        InputError: no place has any of the images; the message lists the folders.
+        AbsentImagesError: no place has any of the images; the message lists the folders.
     """
     folders = [folder for folder in dict.fromkeys(_usual_folders(path)) if folder.is_dir()]
     images = _in_folders(names, folders) or _anywhere(path, names)
     if images is None:
-        raise InputError(
+        raise AbsentImagesError(
             f"{path}: found the file's first image {names[0]} in none of {', '.join(map(str, folders))} and their "
             f"subfolders; name the folder of the images as {path.name}:DIR"
         )

@@ -53,6 +53,10 @@ def image_record(path: Path, image_id: str = "", size: tuple[int, int] | None = 
     return {"file_name": str(path), "image_id": image_id or str(path), "width": width, "height": height}
 
 
+class AbsentImagesError(InputError):
+    """Data whose annotations name images that are absent."""
+
+
 @contextlib.contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
     """A context with an image file opened. Errors of reading or decoding the file within the context are InputErrors.
@@ -109,13 +113,13 @@ def check_absent(
         options: the config's settings for readers.
 
     Raises:
-        InputError: images are absent, and `options.skip_missing` is not set, or no image is left.
+        AbsentImagesError: images are absent, and `options.skip_missing` is not set, or no image is left.
     """
     if not absent:
         return
     if not options.skip_missing or len(absent) == count:
         leave_out = "" if len(absent) == count else ", or leave them out with --skip-missing"
-        raise InputError(
+        raise AbsentImagesError(
             f"{source}: {len(absent)} of {count} images are absent, first: {absent[0]}; put them there, take them out "
             f"of the annotations{leave_out}"
         )
