@@ -1,4 +1,4 @@
-"""One small detection data set as tables, and as VIA's, LabelMe's, Create ML's and Label Studio's JSON, from the same boxes."""
+"""One small detection data set as tables, and as JSON of VIA, LabelMe, Create ML and Label Studio."""
 
 import csv
 import json

@@ -1,6 +1,5 @@
 """Folders that can be read in several ways: the same boxes are no question, other boxes are."""
 
-import csv
 import json
 
 from backbones.errors import InputError
@@ -15,16 +14,6 @@ import pytest
 from layouts import SAMPLES, of
 
 
-def write_table(path, samples):
-    """The table that TensorFlow's tutorials make of VOC's XML files, whose corners count from 1."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"])
-        for s in samples:
-            writer.writerows([f"{s.name}.jpg", *s.size, c, x0 + 1, y0 + 1, x1, y1] for c, x0, y0, x1, y1 in s.boxes)
-
-
 def read(name, **options):
     return read_source(str(name), Defects(), ReaderOptions(**options))
 
@@ -37,7 +26,7 @@ def test_xml_and_the_tables_of_its_splits(tmp_path):
     """The tables know the splits."""
     layouts.xml_and_images(tmp_path)
     for split in ("train", "test"):
-        write_table(tmp_path / "data" / f"{split}_labels.csv", of(split) + (of("val") if split == "test" else []))
+        layouts.table(tmp_path / "data" / f"{split}_labels.csv", of(split) + (of("val") if split == "test" else []))
     assert data_splits(str(tmp_path)) == (f"{tmp_path}:train", f"{tmp_path}:test")
     train = read(f"{tmp_path}:train")
     assert (train.layout, train.agrees, *count(train)) == ("table", ("voc",), 3, 5)
@@ -47,7 +36,7 @@ def test_xml_and_the_tables_of_its_splits(tmp_path):
 
 def test_the_reading_with_more_labelled_images_is_taken_and_named(tmp_path):
     layouts.xml_and_images(tmp_path)
-    write_table(tmp_path / "data" / "train_labels.csv", of("train"))
+    layouts.table(tmp_path / "data" / "train_labels.csv", of("train"))
     assert splits_of(tmp_path) == {"all": f"{tmp_path}:all"}
     cfg = default_config()
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), (f"{tmp_path}:all",)
@@ -67,7 +56,7 @@ def test_files_that_are_named_by_a_reading(tmp_path):
 def test_other_boxes_are_a_question(tmp_path):
     layouts.xml_and_images(tmp_path)
     table = tmp_path / "labels.csv"
-    write_table(table, SAMPLES)
+    layouts.table(table, SAMPLES)
     assert read(tmp_path).agrees == ("table",)
     table.write_text(table.read_text().replace("d.jpg,64,40,cat,9", "d.jpg,64,40,cat,13"))
     for way in (lambda: splits_of(tmp_path), lambda: read(tmp_path)):
@@ -75,7 +64,7 @@ def test_other_boxes_are_a_question(tmp_path):
             way()
     assert read(tmp_path, format="table").layout == "table"
     layouts.image(tmp_path / "images" / "new.jpg", SAMPLES[0])
-    write_table(table, [*SAMPLES[1:], layouts.Sample("new", "train", SAMPLES[0].boxes)])
+    layouts.table(table, [*SAMPLES[1:], layouts.Sample("new", "train", SAMPLES[0].boxes)])
     with pytest.raises(InputError, match=r"They differ: only table has boxes of images/new\.jpg"):
         splits_of(tmp_path)
 
@@ -88,7 +77,7 @@ def test_a_reading_without_its_images_does_not_count(tmp_path):
 
 def test_a_broken_reading_is_a_question(tmp_path):
     layouts.xml_and_images(tmp_path)
-    write_table(tmp_path / "labels.csv", SAMPLES)
+    layouts.table(tmp_path / "labels.csv", SAMPLES)
     (tmp_path / "annotations" / "d.xml").write_text("<annotation>")
     with pytest.raises(InputError, match=r"--format table \(all\)\. voc fails: .*d\.xml: broken XML"):
         splits_of(tmp_path)
