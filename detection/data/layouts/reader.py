@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
 
 from detectron2.structures import BoxMode
+
+
+class IncompleteDataError(InputError):
+    """Data that lack a part, such as images or names of classes, so that another reading of the folder may be meant."""
 
 
 @dataclass

@@ -14,8 +14,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
 from detection.data.layouts.files import IMAGE_SUFFIXES, all_files
-from detection.data.layouts.images import AbsentImagesError
-from detection.data.layouts.reader import Reader, ReaderOptions
+from detection.data.layouts.reader import IncompleteDataError, Reader, ReaderOptions
 
 # Boxes are the same if none of their sides differs by more pixels: some tools count pixels from 0, others from 1.
 _TOLERANCE = 1.5
@@ -98,8 +97,8 @@ def _read(reader: Reader, splits: dict[str, str]) -> _Boxes:
         path, _, part = name.partition(":")
         try:
             source = reader.read(Path(path), part, Defects(), ReaderOptions(skip_missing=True))
-        except AbsentImagesError:
-            continue  # none of the images is there: other splits and readings decide
+        except IncompleteDataError:
+            continue  # without images or names of classes: other splits and readings decide
         for record in source.records:
             objects = record.get("annotations", ())
             if objects:

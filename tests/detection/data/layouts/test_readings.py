@@ -75,6 +75,14 @@ def test_a_reading_without_its_images_does_not_count(tmp_path):
     assert set(splits_of(tmp_path)) == {"train", "val", "test"} and read(f"{tmp_path}:val").agrees == ()
 
 
+def test_label_files_without_names_of_classes_are_no_second_reading(tmp_path):
+    layouts.roboflow_coco(tmp_path)
+    for s in SAMPLES:
+        layouts.yolo(tmp_path / layouts.ROBOFLOW[s.split] / f"{s.name}.txt", s)
+    assert read(f"{tmp_path}:val").layout == "coco"
+    assert count(read(f"{tmp_path}:val")) == (1, 3)
+
+
 def test_a_broken_reading_is_a_question(tmp_path):
     layouts.xml_and_images(tmp_path)
     layouts.table(tmp_path / "labels.csv", SAMPLES)
