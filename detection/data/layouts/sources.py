@@ -33,7 +33,7 @@ from detection.data.layouts.readings import Reading, choose
 from detection.data.layouts.split_list import SUFFIX, part_of, read_split_list
 from detection.data.layouts.unread import unread_annotations
 from detection.data.layouts.voc import VOCReader
-from detection.data.layouts.yolo import YOLOReader
+from detection.data.layouts.yolo.reader import YOLOReader
 
 from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 

@@ -25,7 +25,7 @@ from detection.data.layouts.files import (
     with_suffix,
 )
 from detection.data.layouts.reader import IncompleteDataError
-from detection.data.layouts.yolo_labels import Classes, is_label_file
+from detection.data.layouts.yolo.labels import Classes, is_label_file
 
 # Names of files that list the classes, one in a line.
 _CLASS_FILES = ("*.names", "*.labels", "class*.txt", "labels.txt", "names.txt", "predefined_classes.txt")
