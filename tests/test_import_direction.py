@@ -43,11 +43,13 @@ ARROWS = {
     "detection.data.layouts": {
         "detection.data.layouts.objects",
         "detection.data.layouts.ilsvrc",
+        "detection.data.layouts.yolo",
         "residet",
         "backbones",
     },
     "detection.data.layouts.ilsvrc": {"detection.data.layouts", "backbones"},
     "detection.data.layouts.objects": {"detection.data.layouts", "backbones"},
+    "detection.data.layouts.yolo": {"detection.data.layouts", "backbones"},
     "detection.data": {"detection.data.layouts", "residet", "residet.engine", "backbones", "backbones.weights"},
     "detection.heads": {"backbones", "backbones.weights"},
     "detection.inference": {"detection.data", "detection.data.layouts", "detection.heads", *RESIDET, "backbones"},

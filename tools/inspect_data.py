@@ -4,7 +4,6 @@ tools/inspect_data.py DIR:train DIR:val
 tools/inspect_data.py train.json --samples 16 --augmented 16 --config-file configs/bccd/resnet18_fpn.yaml
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def work(args):
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), tuple(names)
     lines = resolve_datasets(cfg)
     print("\n".join(line for line in lines if line.startswith(("read as ", "warning: "))))
-    report, output = {}, Path(args.output)
+    report, output, pictures = {}, Path(args.output), []
     for name in names:
         report[name] = describe(name) | {"defects": [x for x in lines if x.startswith(f"{name}: ")][1:]}
         broken = report[name]["unreadable"] = unreadable(name)
@@ -60,11 +59,11 @@ def work(args):
             print(printable(f"defect: {line}"))
         readable = [r for r in DatasetCatalog.get(name) if r["file_name"] not in broken]
         if args.samples:
-            draw_samples(name, readable, args.samples, output / f"{slug(name)}_samples.png", cfg.SEED)
+            pictures.append(f"{slug(name)}_samples.png")
+            draw_samples(name, readable, args.samples, output / pictures[-1], cfg.SEED)
         if args.augmented:
-            dropped = draw_augmented(
-                cfg, name, readable, args.augmented, output / f"{slug(name)}_augmented.png", cfg.SEED
-            )
+            pictures.append(f"{slug(name)}_augmented.png")
+            dropped = draw_augmented(cfg, name, readable, args.augmented, output / pictures[-1], cfg.SEED)
             print(f"{dropped} boxes of {args.augmented} augmented samples were cropped away or left without area")
     files = {name: [r["file_name"] for r in DatasetCatalog.get(name)] for name in names}
     if args.duplicates or sum(map(len, files.values())) <= _COMPARED:
@@ -72,7 +71,7 @@ def work(args):
         for sets, pairs in report["look_alikes"].items():
             print(f"{sets}: {len(pairs)} images look like another one, such as {' and '.join(pairs[0])}")
     write_json(report, output / "inspect.json")
-    print(f"{json.dumps(sorted(p.name for p in output.iterdir()))} in {output}")
+    print(f"written to {output}: {', '.join(['inspect.json', *pictures])}")
 
 
 def parse(argv=None):

@@ -97,7 +97,7 @@ def configure(args):
 
 def setup(args):
     """Makes the plan of the run from the arguments: the resolved config, and the weights to start from."""
-    from detection.data.splitting import resolve_test_data
+    from detection.data.splitting import resolve_test_data, split_of_started_runs
     from detection.phases import resolve_phases_output
     from detection.prepare import prepare
     from detection.start import check_start, resolve_start
@@ -114,14 +114,15 @@ def setup(args):
     else:
         resume = resolve_output(cfg, eval_only=args.eval_only, resume=args.resume)
     seed = cfg.SEED
-    lines += resolve_test_data(cfg, eval_only=args.eval_only, resume=resume, asked=args.val_share is not None)
-    plan = prepare(
-        cfg,
-        eval_only=args.eval_only,
-        resume=resume,
-        overridden_keys=args.opts[::2],
-        schedule_batch_size=schedule_batch_size,
-    )
+    with split_of_started_runs(cfg):
+        lines += resolve_test_data(cfg, eval_only=args.eval_only, resume=resume, asked=args.val_share is not None)
+        plan = prepare(
+            cfg,
+            eval_only=args.eval_only,
+            resume=resume,
+            overridden_keys=args.opts[::2],
+            schedule_batch_size=schedule_batch_size,
+        )
     plan.command = command_to_resume(args, [] if seed == cfg.SEED else ["SEED", cfg.SEED])
     plan.lines[:0] = lines
     return plan

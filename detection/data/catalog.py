@@ -51,9 +51,14 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
     deciding = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     classes = tuple(cfg.DATASETS.CLASSES or _classes([sources[name] for name in deciding]))
     if not classes and cfg.MODEL.META_ARCHITECTURE != "ProposalNetwork":
-        raise InputError(f"{deciding[0]}: has no annotations, so no classes; give MODEL.WEIGHTS of a trained detector")
-    layouts = dict.fromkeys(source.layout for source in sources.values())
-    lines = [f"read as {x}: {', '.join(n for n, source in sources.items() if source.layout == x)}" for x in layouts]
+        raise InputError(
+            f"{deciding[0]}: has no annotations, so no classes; put the annotations there or, to predict on the "
+            "images, give MODEL.WEIGHTS of a trained detector"
+        )
+    layouts = {name: _layout(source) for name, source in sources.items()}
+    lines = [
+        f"read as {x}: {', '.join(n for n in layouts if layouts[n] == x)}" for x in dict.fromkeys(layouts.values())
+    ]
     # A test set may lack classes if a training set lacks some, too, or if there is no training set.
     strict = bool(cfg.DATASETS.TRAIN) and all(len(sources[name].classes) == len(classes) for name in cfg.DATASETS.TRAIN)
     for name, source in sources.items():
@@ -72,6 +77,11 @@ def resolve_datasets(cfg: CfgNode) -> list[str]:
 def reader_options(cfg: CfgNode) -> ReaderOptions:
     """The settings for readers that a config has."""
     return ReaderOptions(cfg.DATASETS.VOC_FIRST_PIXEL, cfg.DATASETS.FORMAT, cfg.DATASETS.SKIP_MISSING)
+
+
+def _layout(source: Source) -> str:
+    """How data were read, and which other reading would give the same boxes."""
+    return f"{source.layout} (with the boxes of {', '.join(source.agrees)})" if source.agrees else source.layout
 
 
 def _classes(sources: list[Source]) -> list[str]:

@@ -102,8 +102,8 @@ def compare_sets(files: dict[str, list[str]]) -> dict[str, list[list[str]]]:
         files: name of each data set -> paths of its images.
 
     Returns:
-        "NAME" or "NAME and NAME" -> pairs of paths; only where there are such pairs. A file that belongs to both sets
-        counts.
+        "NAME" or "NAME and NAME" -> pairs of paths; only where there are such pairs. A file that belongs to both sets,
+        as with trainval and train, does not look like itself.
     """
     numbers = {path: i for i, path in enumerate(dict.fromkeys(path for paths in files.values() for path in paths))}
     all_rows = hashes([Path(path) for path in numbers])  # an image of several sets, such as trainval, once
@@ -113,5 +113,6 @@ def compare_sets(files: dict[str, list[str]]) -> dict[str, list[list[str]]]:
         alike[name] = [[files[name][a], files[name][b]] for a, b in repeated(rows[name])]
         for other in names[i + 1 :]:
             pairs = look_alikes(rows[name], rows[other])
-            alike[f"{name} and {other}"] = [[files[name][a], files[other][b]] for a, b in pairs]
+            paths = [[files[name][a], files[other][b]] for a, b in pairs]
+            alike[f"{name} and {other}"] = [pair for pair in paths if pair[0] != pair[1]]
     return {key: pairs for key, pairs in alike.items() if pairs}

@@ -6,7 +6,9 @@ with the fewest images left is shared out first. Groups of images of one source 
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -72,8 +74,34 @@ def resolve_test_data(cfg: CfgNode, *, eval_only: bool, resume: bool, asked: boo
 
 def _held_back(name: str, weights: str) -> str:
     """The list of the test images of the run that has left `weights`; "" if that run has not split the data `name`."""
-    path = Path(weights).parent / "splits" / f"val{SUFFIX}"
-    return str(path) if weights and path.is_file() and read_split_list(path)[0] == absolute(name) else ""
+    if not weights:
+        return ""
+    # The weights of a training in phases lie in RUN/PHASE, and its lists in RUN/splits.
+    for folder in (Path(weights).parent, Path(weights).parent.parent):
+        path = folder / "splits" / f"val{SUFFIX}"
+        if path.is_file() and read_split_list(path)[0] == absolute(name):
+            return str(path)
+    return ""
+
+
+@contextlib.contextmanager
+def split_of_started_runs(cfg: CfgNode) -> Iterator[None]:
+    """A context in which a run is prepared: if the run is refused, the lists that it has written are removed again.
+
+    Args:
+        cfg: the config; OUTPUT_DIR is the folder of the run.
+    """
+    paths = [Path(cfg.OUTPUT_DIR, "splits", f"{part}{SUFFIX}") for part in ("train", "val")]
+    before = [path for path in paths if path.exists()]
+    try:
+        yield
+    except InputError:
+        if comm.is_main_process() and not before:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # there is none, or other files lie there
+                paths[0].parent.rmdir()
+        raise
 
 
 def split_data(

@@ -270,11 +270,54 @@ def yolo_labels_and_classes(root):
     text(root / "labels" / "classes.txt", "\n".join(CLASSES) + "\n")
 
 
+def xml_and_tables(root):
+    """XML files, and a table for each split of the same boxes, whose corners count from 0."""
+    xml_and_images(root)
+    for split in SPLITS:
+        table(root / "data" / f"{split}_labels.csv", of(split), first=0)
+
+
+def table(path, samples, first=1):
+    """Writes the table that TensorFlow's tutorials make of XML files. `first` is the number of the first pixel."""
+    rows = [
+        f"{s.name}.jpg,{s.size[0]},{s.size[1]},{c},{x0 + first},{y0 + first},{x1},{y1}\n"
+        for s in samples
+        for c, x0, y0, x1, y1 in s.boxes
+    ]
+    text(path, "".join(["filename,width,height,class,xmin,ymin,xmax,ymax\n", *rows]))
+
+
+def label_studio(root):
+    """Label Studio's export, whose boxes are in percent and whose images were uploaded under longer names."""
+    tasks = []
+    for s in SAMPLES:
+        w, h = s.size
+        regions = [
+            {
+                "type": "rectanglelabels",
+                "value": {
+                    "x": 100 * x0 / w,
+                    "y": 100 * y0 / h,
+                    "width": 100 * (x1 - x0) / w,
+                    "height": 100 * (y1 - y0) / h,
+                    "rotation": 0,
+                    "rectanglelabels": [c],
+                },
+            }
+            for c, x0, y0, x1, y1 in s.boxes
+        ]
+        name = f"/data/upload/1/{hash_of(s.name) % 16**8:08x}-{s.name}.jpg"
+        tasks.append({"id": len(tasks), "annotations": [{"result": regions}], "data": {"image": name}})
+        image(root / "images" / f"{s.name}.jpg", s)
+    text(root / "project-1-at-2024-01-01.json", json.dumps(tasks))
+
+
 # With splits, and without.
 SPLIT_LAYOUTS = [roboflow_coco, coco_standard, coco_cvat, coco_at_the_root, coco_one_level_down]
 SPLIT_LAYOUTS += [voc_standard, voc_other_names, voc_nested, voc_lists_at_the_root, xml_by_split, xml_by_split_apart]
 SPLIT_LAYOUTS += [yolo_standard, yolo_roboflow, yolo_of_another_machine, darknet, yolo_roboflow_darknet, yolo_labelimg]
-WHOLE_LAYOUTS = [xml_beside, xml_and_images, xml_by_filename, yolo_labels_and_classes]
+SPLIT_LAYOUTS += [xml_and_tables]
+WHOLE_LAYOUTS = [xml_beside, xml_and_images, xml_by_filename, yolo_labels_and_classes, label_studio]
 
 
 def add_strays(root):

@@ -1,4 +1,4 @@
-"""One small detection data set, written as tables, VIA's, LabelMe's and Create ML's JSON, from the same boxes."""
+"""One small detection data set as tables, and as JSON of VIA, LabelMe, Create ML and Label Studio."""
 
 import csv
 import json
@@ -104,4 +104,28 @@ def write_createml(path):
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([{"image": n, "annotations": [annotation(*o) for o in os]} for n, os in BOXES.items()]))
+    return path
+
+
+def write_label_studio(path, *, minimal=False, prefix="/data/upload/1/0a1b2c3d-"):
+    """Label Studio's export of tasks, or JSON-MIN. `prefix` comes before the names of the images."""
+
+    def region(i, box, category):
+        x0, y0, x1, y1 = box
+        numbers = {"x": x0 / W, "y": y0 / H, "width": (x1 - x0) / W, "height": (y1 - y0) / H}
+        value = {k: 100 * v for k, v in numbers.items()} | {"rotation": 0, "rectanglelabels": [category]}
+        if i:
+            corners = [(x0, y0), (x1, y0), (x1, y1)]
+            value = {"points": [[100 * x / W, 100 * y / H] for x, y in corners], "polygonlabels": [category]}
+        size = {"original_width": W, "original_height": H}
+        return value | size if minimal else size | {"id": f"r{i}", "type": "rectanglelabels", "value": value}
+
+    tasks = []
+    for name, objects in BOXES.items():
+        regions = [region(i, *o) for i, o in enumerate(objects)]
+        labelled = {"label": regions, "annotator": 1} if minimal else {"annotations": [{"result": regions}]}
+        data = {"image": f"{prefix}{name}"}
+        tasks.append(labelled | data if minimal else labelled | {"data": data, "total_annotations": 1})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(tasks))
     return path

@@ -3,6 +3,10 @@
 import csv
 import json
 
+from detection.config import default_config
+from detection.data.layouts.split_list import absolute, write_split_list
+from detection.data.splitting import resolve_test_data
+
 import pytest
 from run_tools import PROJECT, assert_clear_error, run_tool, train_net
 
@@ -66,6 +70,27 @@ def test_a_run_splits_its_data_once(table, tmp_path):
 
 def test_a_share_for_data_with_test_data_is_refused(shapes, tmp_path):
     assert_clear_error(run(shapes, tmp_path / "run", "--val-share", 0.1), "--val-share", "nothing is split")
+
+
+def test_a_run_that_is_refused_for_its_weights_leaves_no_lists(table, tmp_path):
+    done = run(table, tmp_path / "run", "--weights", tmp_path / "none.pth")
+    assert_clear_error(done, "none.pth")
+    assert not (tmp_path / "run" / "splits").exists()
+
+
+def test_weights_of_a_phase_belong_to_the_lists_of_their_run(tmp_path):
+    lists, weights = tmp_path / "run" / "splits" / "val.split.json", tmp_path / "run" / "2_detector" / "model.pth"
+    write_split_list(lists, absolute(f"{tmp_path}:all"), ["a.jpg"], 1, 0.2)
+    for data, path, tested in (
+        (f"{tmp_path}:all", weights, str(lists)),
+        (f"{tmp_path}:all", lists.parent.parent / "model.pth", str(lists)),
+        (f"{tmp_path}:all", tmp_path / "model.pth", f"{tmp_path}:all"),
+        (f"{tmp_path / 'other'}:all", weights, f"{tmp_path / 'other'}:all"),
+    ):
+        cfg = default_config()
+        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.WEIGHTS = (data,), (), str(path)
+        resolve_test_data(cfg, eval_only=True, resume=False, asked=False)
+        assert list(cfg.DATASETS.TEST) == [tested]
 
 
 def test_an_evaluation_of_data_without_test_data_takes_all_images(table, tmp_path):

@@ -15,6 +15,7 @@ from detection.data.layouts.files import (
     role_of_path,
     with_suffix,
 )
+from detection.data.layouts.reader import IncompleteDataError
 
 # Number of images that are looked for to find out where the images of an annotation file lie.
 _SAMPLE = 50
@@ -23,8 +24,9 @@ _SAMPLE = 50
 def coco_splits(root: Path) -> dict[str, Path]:
     """Name of a split -> annotation file. Empty if the folder and its subfolders have no annotation file of COCO.
 
-    The file's name says the role of the split, or else the names of the file's folders below `root` do. If the only
-    file states no role, the split is "all". A file of images without annotations counts only where no other is.
+    The file's name says the role of the split, or else the names of the file's folders below `root` do. A file that
+    states no role is the split "all". Beside a split "train" it is left out, since such a file has the images of all
+    splits together. A file of images without annotations counts only where no other is.
 
     Raises:
         InputError: several files state no role, or several files state the same; the message names the files.
@@ -32,12 +34,12 @@ def coco_splits(root: Path) -> dict[str, Path]:
     files = [path for path in with_suffix(all_files(root), ".json") if _keys(path) >= {"images", "categories"}]
     annotated = [path for path in files if "annotations" in _keys(path)]
     # Beside instances_train2017.json, COCO has files of keypoints and captions of the same images.
-    files = [path for path in annotated if path.name.lower().startswith("instances_")] or annotated or files
+    files = [path for path in annotated if "instances" in path.name.lower()] or annotated or files
     splits: dict[str, list[Path]] = {}
     for path in files:
         splits.setdefault(role_of(path.stem) or role_of_path(path.parent.relative_to(root)) or "all", []).append(path)
-    if len(splits) > 1:
-        splits.pop("all", None)  # such as a file of all images that was split into train.json and val.json
+    if "train" in splits:
+        splits.pop("all", None)
     for role, paths in splits.items():
         if len(paths) > 1:
             read_as = "that state no split" if role == "all" else f"of the split {role}"
@@ -74,12 +76,12 @@ def find_images(path: Path, names: Sequence[str]) -> dict[str, Path | None]:
         name of an image -> its path; None if the image is absent.
 
     Raises:
-        InputError: no place has any of the images; the message lists the folders.
+        IncompleteDataError: no place has any of the images; the message lists the folders.
     """
     folders = [folder for folder in dict.fromkeys(_usual_folders(path)) if folder.is_dir()]
     images = _in_folders(names, folders) or _anywhere(path, names)
     if images is None:
-        raise InputError(
+        raise IncompleteDataError(
             f"{path}: found the file's first image {names[0]} in none of {', '.join(map(str, folders))} and their "
             f"subfolders; name the folder of the images as {path.name}:DIR"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.defects import ABSENT, Defects
 from detection.data.layouts.files import IMAGE_SUFFIXES, all_files, with_suffix
-from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.reader import IncompleteDataError, Reader, ReaderOptions, Source
 
 from PIL import Image
 
@@ -109,13 +109,13 @@ def check_absent(
         options: the config's settings for readers.
 
     Raises:
-        InputError: images are absent, and `options.skip_missing` is not set, or no image is left.
+        IncompleteDataError: images are absent, and `options.skip_missing` is not set, or no image is left.
     """
     if not absent:
         return
     if not options.skip_missing or len(absent) == count:
         leave_out = "" if len(absent) == count else ", or leave them out with --skip-missing"
-        raise InputError(
+        raise IncompleteDataError(
             f"{source}: {len(absent)} of {count} images are absent, first: {absent[0]}; put them there, take them out "
             f"of the annotations{leave_out}"
         )

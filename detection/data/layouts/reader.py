@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from backbones.errors import InputError
 from detection.data.layouts.defects import Defects
 
 from detectron2.structures import BoxMode
+
+
+class IncompleteDataError(InputError):
+    """Data that lack a part, such as images or names of classes, so that another reading of the folder may be meant."""
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Source:
             without a box in these data is absent.
         category_ids: name of a class -> its id in COCO's JSON; None for other layouts.
         layout: name of the reader.
+        agrees: names of other readers that give the same boxes of the folder, such as a table made from XML files.
         left_out: names of declared classes that are not among `classes`, since they have no box and only group others.
     """
 
@@ -36,6 +42,7 @@ class Source:
     category_ids: dict[str, int | str] | None = None
     left_out: tuple[str, ...] = ()
     layout: str = ""
+    agrees: tuple[str, ...] = ()
 
     @property
     def annotated(self) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from backbones.errors import InputError
@@ -24,13 +25,15 @@ from detection.data.layouts.ilsvrc.det import ImageNetDETReader
 from detection.data.layouts.images import ImageReader, list_images
 from detection.data.layouts.objects.createml import CreateMLReader
 from detection.data.layouts.objects.labelme import LabelMeReader
+from detection.data.layouts.objects.labelstudio import LabelStudioReader
 from detection.data.layouts.objects.table import TableReader
 from detection.data.layouts.objects.via import VIAReader
 from detection.data.layouts.reader import Reader, ReaderOptions, Source
+from detection.data.layouts.readings import Reading, choose
 from detection.data.layouts.split_list import SUFFIX, part_of, read_split_list
 from detection.data.layouts.unread import unread_annotations
 from detection.data.layouts.voc import VOCReader
-from detection.data.layouts.yolo import YOLOReader
+from detection.data.layouts.yolo.reader import YOLOReader
 
 from detectron2.data.datasets.builtin import _PREDEFINED_SPLITS_COCO
 
@@ -41,6 +44,7 @@ READERS: tuple[Reader, ...] = (
     VIAReader(),
     CreateMLReader(),
     LabelMeReader(),
+    LabelStudioReader(),
     COCOReader(),
     YOLOReader(),
     TableReader(),
@@ -112,37 +116,42 @@ def splits_of(folder: Path, layout: str = "") -> dict[str, str]:
         InputError: more than one reading of the folder is possible, or a file looks like annotations but no reader
             reads the file, or there is no reader `layout`.
     """
-    readings: dict[str, dict[str, str] | InputError] = {}
+    reading = reading_of(folder, layout)
+    # Only the name of the folder, not that of a file, says that there is another reading with the same boxes.
+    return {split: f"{folder}:{split}" for split in reading.splits} if reading.agrees else reading.splits
+
+
+def reading_of(folder: Path, layout: str = "") -> Reading:
+    """Which reader reads a folder, and the splits that the reader finds. The arguments are those of `splits_of`.
+
+    Raises:
+        InputError: as `splits_of`.
+    """
+    readings: dict[Reader, dict[str, str] | InputError] = {}
     # ILSVRC's folders are unmistakable, and VOC's reader would read their XML files, too.
     ilsvrc = ImageNetDETReader().splits(folder)
     if ilsvrc and layout in ("", ImageNetDETReader.name):
-        return ilsvrc
+        return Reading(ImageNetDETReader.name, ilsvrc)
     for reader in _readers(layout):
         try:
             splits: dict[str, str] | InputError = reader.splits(folder)
         except InputError as e:
             splits = e
         if splits:
-            readings[reader.name] = splits
+            readings[reader] = splits
     if len(readings) > 1:
-        ways = " or ".join(f"--format {name} ({_first(reading)})" for name, reading in readings.items())
-        raise InputError(f"{folder}: can be read in {len(readings)} ways; choose with {ways}")
-    for reading in readings.values():
+        return choose(folder, readings)
+    for reader, reading in readings.items():
         if isinstance(reading, InputError):
             raise reading
-        return reading
+        return Reading(reader.name, reading)
     file = None if layout == ImageReader.name else unread_annotations(folder)
     if file:
         raise InputError(
             f"{file}: looks like annotations, but {f'--format {layout}' if layout else 'every reader'} passes over the "
             f"file. {_expected()} If the images of {folder} are to be taken without annotations: --format images"
         )
-    return {}
-
-
-def _first(reading: dict[str, str] | InputError) -> str:
-    """What a reading takes, in short: the names of its splits, or why it fails."""
-    return str(reading) if isinstance(reading, InputError) else ", ".join(reading)
+    return Reading()
 
 
 def _expected() -> str:
@@ -180,18 +189,18 @@ def read_source(name: str, defects: Defects, options: ReaderOptions) -> Source:
             "or name data of your own with --data DIR"
         )
     root = Path(path)
-    splits = splits_of(root, options.format) if root.is_dir() else {}
+    reading = reading_of(root, options.format) if root.is_dir() else Reading()
+    splits = reading.splits
     part = part or ("all" if "all" in splits else "")
     if part in splits and splits[part] not in (name, f"{name}:all"):
-        return read_source(splits[part], defects, options)
+        return replace(read_source(splits[part], defects, options), agrees=reading.agrees)
     names_one = part or not splits  # a folder with splits needs the name of a split
     # --format chooses how folders are read; a file says by its content what it is.
-    readers = _readers(options.format) if root.is_dir() else READERS
+    readers = _readers(reading.reader or options.format) if root.is_dir() else READERS
     reader = next((reader for reader in readers if names_one and reader.recognises(root, part)), None)
     source = reader and reader.read(root, part, defects, options)
     if source and source.records:
-        source.layout = reader.name
-        return source
+        return replace(source, layout=reader.name, agrees=reading.agrees)
     if not root.is_dir():
         raise InputError(f"{name}: no such data set, folder or annotation file; check the name")
     if splits and not part:

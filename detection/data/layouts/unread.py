@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from detection.data.layouts.files import IMAGE_SUFFIXES, all_files, head, stem, with_suffix
-from detection.data.layouts.yolo_labels import is_label_file
+from detection.data.layouts.yolo.labels import is_label_file
 
 _JSON = re.compile(r'"(bbox|bndbox|boxes|shapes|regions|annotations|categories|segmentation|coordinates|labels?)"\s*:')
 _FOUR_NUMBERS = re.compile(r"\[\s*-?\d[\d.eE+-]*\s*(,\s*-?\d[\d.eE+-]*\s*){3,}\]")

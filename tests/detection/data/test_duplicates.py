@@ -69,6 +69,13 @@ def test_of_bccds_photographs_two_look_alike():
     assert (paths[first].stem, paths[second].stem) == ("BloodImage_00037", "BloodImage_00038")
 
 
+def test_a_file_of_two_sets_does_not_look_like_itself(tmp_path):
+    paths = [str(path) for path in PHOTOGRAPHS[:2]]
+    copy = str(saved_again(PHOTOGRAPHS[0], tmp_path, "half"))
+    assert compare_sets({"train": paths[:1], "trainval": paths}) == {}
+    assert compare_sets({"train": paths[:1], "test": [copy], "trainval": paths})["train and test"] == [[paths[0], copy]]
+
+
 def test_inspect_reports_copies(tmp_path):
     for split in ("train", "valid"):
         (tmp_path / "d" / split).mkdir(parents=True)
@@ -85,3 +92,4 @@ def test_inspect_reports_copies(tmp_path):
     report = json.loads((tmp_path / "out" / "inspect.json").read_text())
     (pairs,) = report["look_alikes"].values()
     assert [Path(path).name for path in pairs[0]] == [PHOTOGRAPHS[0].name, copy.name]
+    assert done.stdout.endswith(f"written to {tmp_path / 'out'}: inspect.json\n")

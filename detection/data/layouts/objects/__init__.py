@@ -1,1 +1,1 @@
-"""Readers of annotation files that name their images: tables, and the JSON of VIA, LabelMe and Create ML."""
+"""Readers of annotation files that name their images: tables, and the JSON of VIA, LabelMe, Label Studio and Create ML."""

@@ -72,6 +72,18 @@ def test_a_coco_file_without_a_split(tmp_path):
     assert boxes_of(str(tmp_path)) == expected(SPLITS)
 
 
+def test_a_coco_file_without_a_role_beside_one_of_a_split(tmp_path):
+    """As found: CVAT's instances_default.json of the training images, and val_instances_default.json."""
+    layouts.coco(tmp_path / "annotations" / "instances_default.json", layouts.of("train"), prefix="train/")
+    layouts.coco(tmp_path / "annotations" / "val_instances_default.json", layouts.of("val"), prefix="val/")
+    for s in SAMPLES:
+        layouts.image(tmp_path / "images" / s.split / f"{s.name}.jpg", s)
+    train, val = data_splits(str(tmp_path))
+    assert (boxes_of(train), boxes_of(val)) == (expected(["train"]), expected(["val"]))
+    layouts.coco(tmp_path / "annotations" / "instances_train.json", layouts.of("train"), prefix="train/")
+    assert set(splits_of(tmp_path)) == {"train", "val"}
+
+
 def test_two_readings_are_named_with_the_option_that_chooses(tmp_path):
     layouts.voc_standard(tmp_path)
     layouts.coco_standard(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from detection.data.layouts.files import all_files, head, read_text, role_of, role_of_path, with_suffix
 from detection.data.layouts.images import list_images
-from detection.data.layouts.yolo_labels import Classes
+from detection.data.layouts.yolo.labels import Classes
 
 import yaml
 

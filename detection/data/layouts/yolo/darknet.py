@@ -24,7 +24,8 @@ from detection.data.layouts.files import (
     stem,
     with_suffix,
 )
-from detection.data.layouts.yolo_labels import Classes, is_label_file
+from detection.data.layouts.reader import IncompleteDataError
+from detection.data.layouts.yolo.labels import Classes, is_label_file
 
 # Names of files that list the classes, one in a line.
 _CLASS_FILES = ("*.names", "*.labels", "class*.txt", "labels.txt", "names.txt", "predefined_classes.txt")
@@ -88,7 +89,8 @@ class DarknetFolder:
             label: a label file; None for none in particular.
 
         Raises:
-            InputError: there is no list of classes, or several differ, so that a number may mean two classes.
+            IncompleteDataError: there is no list of classes.
+            InputError: several lists differ, so that a number may mean two classes.
         """
         folder = None if label is None else label.parent
         if folder not in self._classes:
@@ -106,7 +108,7 @@ class DarknetFolder:
         files = [path for path in files if path.name.lower() != _PREDEFINED] or files
         lists = {tuple(self._names_in(path)): path for path in reversed(files)}
         if not lists:
-            raise InputError(
+            raise IncompleteDataError(
                 f"{self.root}: the label files number their classes, but no file names the classes; write "
                 f"{self.root / 'classes.txt'} with the name of a class in each line"
             )

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from backbones.errors import InputError
-from detection.data.layouts.darknet import DarknetFolder
 from detection.data.layouts.defects import LISTED_TWICE, Defects, clean_box
 from detection.data.layouts.files import read_text
 from detection.data.layouts.images import check_absent, image_record, list_images
 from detection.data.layouts.reader import Reader, ReaderOptions, Source, box_annotation
-from detection.data.layouts.yolo_labels import Classes, LabelFiles
-from detection.data.layouts.yolo_yaml import DataYAML, find_yaml
+from detection.data.layouts.yolo.darknet import DarknetFolder
+from detection.data.layouts.yolo.data_yaml import DataYAML, find_yaml
+from detection.data.layouts.yolo.labels import Classes, LabelFiles
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def load_yolo(path: Path, split: str, defects: Defects, options: ReaderOptions |
     """Reads one split.
 
     Args:
-        path: a data.yaml (see yolo_yaml.py), or a folder without such a file (see darknet.py).
+        path: a data.yaml (see data_yaml.py), or a folder without such a file (see darknet.py).
         split: name of the split, such as "train".
         defects: gets the defects that were mended.
         options: the config's settings for readers.
