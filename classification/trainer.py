@@ -9,6 +9,7 @@ from pathlib import Path
 from backbones.catalogue import get_spec
 from backbones.weights.load import load_state
 from backbones.whole_files import write_json
+from classification.card import write_classifier_card
 from classification.curve import draw_curve
 from classification.data.datasets import open_split
 from classification.data.images import LabelledImages
@@ -169,7 +170,7 @@ def evaluate(plan: RunPlan) -> dict:
 
 
 def train(plan: RunPlan) -> dict | None:
-    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth, results.json and curve.png.
+    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth, results.json, curve.png and model_card.md.
 
     Returns:
         the errors, see `report`; None where SIGTERM stopped the run.
@@ -184,6 +185,7 @@ def train(plan: RunPlan) -> dict | None:
         output = Path(cfg.OUTPUT_DIR)
         draw_curve(output / "metrics.json", output / "curve.png", cfg.CLASSIFICATION.ARCH, per_epoch)
         log.info("training curve: %s", output / "curve.png")
+        write_classifier_card(cfg, trainer.checkpointer.model.network, results)
     return results
 
 

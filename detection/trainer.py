@@ -10,6 +10,7 @@ from pathlib import Path
 from backbones.registry import spec_of_builder
 from backbones.whole_files import write_json
 from detection.build import build_model, model_config
+from detection.card import write_detector_card
 from detection.checkpoint import load_detector, pretrained_layers
 from detection.data.catalog import slug
 from detection.data.loader import build_test_loader, build_train_loader
@@ -135,12 +136,20 @@ def evaluate(plan: RunPlan) -> dict[str, dict[str, float]]:
 
 
 def train(plan: RunPlan) -> dict[str, dict[str, float]] | None:
-    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth; see `report`. None where SIGTERM stopped the run."""
+    """Trains, evaluates, and leaves OUTPUT_DIR/model_final.pth and model_card.md; see `report`.
+
+    Returns:
+        what `report` does; None where SIGTERM stopped the run.
+    """
     start = time.perf_counter()
     trainer = DetectionTrainer(plan)
     if not trainer.train():
         return None
-    return report(plan.cfg, trainer.checkpointer.model, trainer.evaluation.results, time.perf_counter() - start)
+    model = trainer.checkpointer.model
+    rows = report(plan.cfg, model, trainer.evaluation.results, time.perf_counter() - start)
+    if comm.is_main_process():
+        write_detector_card(plan.cfg, model, rows)
+    return rows
 
 
 def report(cfg: CfgNode, model: nn.Module, results: dict, seconds: float) -> dict[str, dict[str, float]]:

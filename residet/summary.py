@@ -32,8 +32,8 @@ def summarise(plan: RunPlan, network: str, classes: Sequence[str], images: int, 
     named = ", ".join(classes[:_NAMED_CLASSES]) + (", …" if len(classes) > _NAMED_CLASSES else "")
     facts = {"classes": f"{len(classes)}: {named}", "network": network, "weights": _weights(plan)}
     if images:
-        facts["schedule"] = f"phases {', '.join(phases)}" if phases else _schedule(cfg, images)
-    facts |= {"device": _device(cfg), "precision": _precision(cfg), "seed": str(cfg.SEED)}
+        facts["schedule"] = f"phases {', '.join(phases)}" if phases else schedule(cfg, images)
+    facts |= {"device": _device(cfg), "precision": precision(cfg), "seed": str(cfg.SEED)}
     facts["results"] = f"{cfg.OUTPUT_DIR}: model_final.pth, results.json, log.txt" if images else cfg.OUTPUT_DIR
     plan.lines += [_line(name, text) for name, text in facts.items()]
     plan.lines += _warnings(cfg) if images and not phases else []
@@ -53,7 +53,8 @@ def _weights(plan: RunPlan) -> str:
     return f"{weights.path}, a {kind}" + (f" of {len(weights.classes)} classes" if weights.classes else "")
 
 
-def _schedule(cfg: CfgNode, images: int) -> str:
+def schedule(cfg: CfgNode, images: int) -> str:
+    """The schedule of a training on so many images, in words."""
     solver = cfg.SOLVER
     passes = solver.MAX_ITER * solver.IMS_PER_BATCH / images
     steps = [step for step in solver.STEPS if step < solver.MAX_ITER] if _falls_in_steps(cfg) else []
@@ -94,7 +95,8 @@ def _device(cfg: CfgNode) -> str:
     return name if processes == 1 else f"{processes} processes, each on {name}"
 
 
-def _precision(cfg: CfgNode) -> str:
+def precision(cfg: CfgNode) -> str:
+    """The number format of a training, in words."""
     return f"{cfg.SOLVER.AMP.DTYPE} where torch's autocast allows" if cfg.SOLVER.AMP.ENABLED else "float32"
 
 

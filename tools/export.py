@@ -2,17 +2,18 @@
 
 torchvision and timm get a state dict, detectron2 and residet a checkpoint. ONNX, OpenVINO and torch.export get a whole
 detector with its postprocessing, a classifier, or a backbone; what the file gives for the images of --images is
-compared with the network, and without agreement there is no file.
+compared with the network, and without agreement there is no file. What float16 and int8 cost is measured on --data.
 
 tools/export.py output/detection/model_final.pth --to onnx --images DIR --output detector.onnx
 tools/export.py output/detection/model_final.pth --to openvino --images DIR --output detector.xml
+tools/export.py model_final.pth --to onnx --precision int8 --images DIR --data DIR:val --output detector.onnx
 tools/export.py output/pretrain/model_final.pth --to timm --output resnext101_32x4d.safetensors
 tools/export.py R-50.pkl --to residet --output resnet50_caffe.pth
 """
 
 import sys
 
-from backbones.portable import PARTS, SUFFIXES
+from backbones.portable import PARTS, PRECISIONS, SUFFIXES
 from backbones.weights import FORMATS
 from residet.cli.arguments import Parser
 from residet.cli.exits import exit_code
@@ -23,7 +24,13 @@ def work(args):
     if args.to in SUFFIXES:
         from detection.export import export_portable
 
-        print(export_portable(args.weights, args.output, args.to, args.part, args.images, args.arch, args.config_file))
+        def measure_classifier():
+            from classification.export_score import measure_classifier
+
+            return measure_classifier(args.weights, args.arch, args.data)
+
+        chosen = (args.weights, args.output, args.to, args.part, args.images, args.arch, args.config_file)
+        print(export_portable(*chosen, args.precision, args.data, args.max_loss, measure_classifier))
     else:
         from backbones.weights.export import export
 
@@ -56,6 +63,26 @@ def parse(argv=None):
     )
     portable.add_argument(
         "--config-file", metavar="FILE", help="config of a detector that does not say how it is built"
+    )
+    bits = parser.add_argument_group("fewer bits, for onnx and openvino")
+    bits.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="what the file computes in; int8 takes its ranges from up to 64 of --images, best training images",
+    )
+    bits.add_argument(
+        "--data",
+        default="",
+        metavar="DIR[:SPLIT]",
+        help="annotated data, or for a classifier a folder with val/CLASS, on which cost and speed are measured",
+    )
+    bits.add_argument(
+        "--max-loss",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="largest loss of AP, or of top-1 accuracy, in points of %% with which the file stays",
     )
     return parser.parse_args(argv)
 

@@ -17,9 +17,11 @@ def work(args):
     from detection.comparison.rows import groups_of, rows_of
     from detection.report.page import write_report
 
-    path = Path(args.output or Path(args.run[0], "report.html"))
+    path = Path(args.output or (Path(args.run[0], "report.html") if len(args.run) == 1 else "report.html"))
     if path.suffix != ".html":
         raise InputError(f"--output: {path} is no name of a page; give a name that ends in .html")
+    if len(args.run) > 1 and not args.output and path.exists():
+        raise InputError(f"{path}: exists; name the page with --output")
     print(write_report(rows_of(groups_of(args.run)), path))
 
 
@@ -27,7 +29,11 @@ def parse(argv=None):
     """Parses the command line, or `argv`."""
     parser = Parser("report.py", __doc__)
     parser.add_argument("run", nargs="+", help="folders (OUTPUT_DIR) of finished runs; several seeds make one row")
-    parser.add_argument("--output", metavar="FILE", help="the page; default: report.html in the first run's folder")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the page; default: report.html in the run's folder, of several runs in this folder",
+    )
     return parser.parse_args(argv)
 
 

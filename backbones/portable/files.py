@@ -95,7 +95,12 @@ def trace(
 
 
 def write(
-    program: torch.export.ExportedProgram, path: Path, inputs: Sequence[str], outputs: Sequence[str], metadata: dict
+    program: torch.export.ExportedProgram,
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    metadata: dict,
+    reduce: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes a program in the format that the ending of `path` says.
 
@@ -105,6 +110,7 @@ def write(
         inputs: names of the inputs.
         outputs: names of the outputs.
         metadata: plain values by name.
+        reduce: rewrites the ONNX file before it becomes an IR; not for .pt2.
 
     Raises:
         InputError: a package that the format needs is not installed.
@@ -113,8 +119,8 @@ def write(
         with _quiet():
             torch.export.save(program, path, extra_files={_EXTRA: json.dumps(metadata)})
         return
-    onnx = _need("onnx")
-    _need("onnxscript")
+    onnx = need("onnx")
+    need("onnxscript")
     onnx_path = path.with_suffix(".onnx")
     with _quiet():
         converted = torch.onnx.export(
@@ -123,8 +129,10 @@ def write(
         model = converted.model_proto
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
     onnx.save(model, onnx_path)
+    if reduce:
+        reduce(onnx_path)
     if path.suffix == ".xml":
-        openvino = _need("openvino")
+        openvino = need("openvino")
         ir = openvino.convert_model(onnx_path)
         ir.set_rt_info(json.dumps(metadata), _RT_INFO)
         openvino.save_model(ir, path, compress_to_fp16=False)
@@ -185,7 +193,7 @@ def open_written(path: Path) -> Session:
 
 
 def _onnxruntime(path: Path) -> tuple[Session, dict]:
-    onnxruntime = _need("onnxruntime")
+    onnxruntime = need("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     texts = session.get_modelmeta().custom_metadata_map
@@ -193,10 +201,10 @@ def _onnxruntime(path: Path) -> tuple[Session, dict]:
 
 
 def _openvino(path: Path) -> tuple[Session, dict]:
-    openvino = _need("openvino")
+    openvino = need("openvino")
     model = openvino.Core().read_model(path)
     if path.suffix == ".onnx":  # OpenVINO does not keep ONNX's metadata
-        properties = _need("onnx").load(path, load_external_data=False).metadata_props
+        properties = need("onnx").load(path, load_external_data=False).metadata_props
         metadata = _parsed({p.key: p.value for p in properties})
     else:
         metadata = json.loads(model.get_rt_info(_RT_INFO).value)
@@ -219,7 +227,8 @@ def _parsed(texts: dict[str, str]) -> dict:
     return metadata
 
 
-def _need(package: str) -> ModuleType:
+def need(package: str) -> ModuleType:
+    """An optional package. Raises InputError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ImportError as e:

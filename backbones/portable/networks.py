@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
 from backbones.portable.files import OPSET, Session, new_file, open_written, trace, write
+from backbones.portable.precision import Measure, cost, reduce_precision
 from backbones.weights.load import feature_state, load_state, spec_of
 from backbones.weights.read import Weights, read_weights
 
@@ -51,7 +53,15 @@ class NetworkGraph(nn.Module):
 
 
 def export_network(
-    source: str | Path, output: str | Path, format_name: str, part: str, images: Sequence[np.ndarray], arch: str = ""
+    source: str | Path,
+    output: str | Path,
+    format_name: str,
+    part: str,
+    images: Sequence[np.ndarray],
+    arch: str = "",
+    precision: str = "float32",
+    measure: Measure | None = None,
+    max_loss: float = 1.0,
 ) -> str:
     """Writes a classifier, or a file's backbone, as a file that other runtimes run, and checks the file.
 
@@ -64,8 +74,12 @@ def export_network(
         output: the file, .onnx, .xml (OpenVINO; its weights beside it in .bin) or .pt2; must not exist.
         format_name: a name in `SUFFIXES`.
         part: "classifier" or "backbone".
-        images: (H, W, 3) uint8 RGB each, to check the file with; resized if the network takes one size.
+        images: (H, W, 3) uint8 RGB each, to check the file with; resized if the network takes one size. For int8 they
+            give the ranges, too.
         arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
+        precision: a name in `PRECISIONS`. In fewer bits than float32 the outputs may differ.
+        measure: for fewer bits, scores a classifier's file on data with truth.
+        max_loss: the largest loss of that score, in points of %.
 
     Returns:
         a line for the user.
@@ -83,19 +97,31 @@ def export_network(
     else:
         dynamic |= {1: ("height", _SMALLEST), 2: ("width", _SMALLEST)}
     example = torch.zeros(2, side or 2 * _SMALLEST, side or 3 * _SMALLEST, 3, dtype=torch.uint8)
+    program = trace(graph, example, dynamic)
     with new_file(output, format_name) as path:
-        write(trace(graph, example, dynamic), path, ["images"], names, metadata)
-        session = open_written(path)
-        difference = max(_difference(graph, session, image) for image in images)
+        exact = path if precision == "float32" else path.with_stem(f"{path.stem}.float32")
+        write(program, exact, ["images"], names, metadata)
+        difference = max(_difference(graph, open_written(exact), image) for image in images)
         if difference > _DIFFERENCE:
             raise InputError(
                 f"{output}: not written: its outputs differ from the network's by {difference:.1e} of the largest "
                 f"output, more than {_DIFFERENCE}"
             )
-    return (
-        f"{output}: {part} {metadata['arch']} for {format_name} ({', '.join(names)}); in {len(images)} images its "
-        f"outputs differ from the network's by at most {difference:.1e} of the largest output"
-    )
+        said = (
+            f"in {len(images)} images its outputs differ from the network's by at most {difference:.1e} of the largest "
+            "output"
+        )
+        if exact != path:
+            samples = [np.ascontiguousarray(image[None]) for image in images]
+            metadata |= {"precision": precision}
+            reduce = functools.partial(reduce_precision, precision=precision, samples=samples)
+            write(program, path, ["images"], names, metadata, reduce)
+            if measure:
+                said = cost(exact, path, measure, max_loss)
+            else:
+                difference = max(_difference(graph, open_written(path), image) for image in images)
+                said = f"in {len(images)} images its outputs differ by up to {difference:.1%} of the network's largest"
+    return f"{output}: {part} {metadata['arch']} for {format_name} in {precision} ({', '.join(names)}); {said}"
 
 
 def _graph(weights: Weights, part: str, arch: str) -> tuple[NetworkGraph, dict]:

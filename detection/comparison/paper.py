@@ -70,8 +70,24 @@ def papers() -> dict[str, list[dict]]:
     """The tables of each paper: {"resnet": [{"title", "rows": {row: {column: Cell}}}], …}."""
     content = yaml.safe_load(Path(__file__).with_name("papers.yaml").read_text(encoding="utf-8"))
     for table in (table for tables in content.values() for table in tables):
-        table["rows"] = {row: {c: Cell(**cell) for c, cell in cells.items()} for row, cells in table["rows"].items()}
+        rows = table["rows"] if "rows" in table else _rows_of_classes(table.pop("classes"))
+        table["rows"] = {row: {c: Cell(**cell) for c, cell in cells.items()} for row, cells in rows.items()}
     return content
+
+
+def _rows_of_classes(classes: dict) -> dict[str, dict[str, dict]]:
+    """The rows of a table with a figure of each class."""
+    return {
+        name: {
+            title: {
+                "printed": column["printed"][i],
+                "figure": classes["figure"].format(name),
+                "config": column["config"],
+            }
+            for title, column in classes["columns"].items()
+        }
+        for i, name in enumerate(classes["names"])
+    }
 
 
 def lay_out(paper: str, folders: Sequence[Path]) -> str:

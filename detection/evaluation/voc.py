@@ -62,8 +62,8 @@ class VOCEvaluator(BoxEvaluator):
         """Computes the figures.
 
         Returns:
-            {"voc": {"AP", "AP50", "AP75", "AP-07metric", "AP50-07metric", …, "AP50-CLASS" …}} in %. "AP" is the mean
-            over IoU .5 to .95 in steps of .05, as in COCO. A figure is NaN without objects.
+            {"voc": {"AP", "AP50", "AP75", "AP-07metric", …, "AP50-CLASS", "AP50-07metric-CLASS" …}} in %. "AP" is the
+            mean over IoU .5 to .95 in steps of .05, as in COCO. A figure is NaN without objects.
         """
         class_matches = self.matches(overlaps)
         aps = np.array([[_aps(m, iou) for m in class_matches] for iou in IOUS])  # IoUs, classes, metrics
@@ -71,7 +71,9 @@ class VOCEvaluator(BoxEvaluator):
         for metric, suffix in enumerate(("", "-07metric")):
             means = [_mean(row) for row in aps[:, :, metric]]
             figures |= {f"AP{suffix}": _mean(means), f"AP50{suffix}": means[0], f"AP75{suffix}": means[5]}
-        return {"voc": figures | {f"AP50-{n}": float(ap) for n, ap in zip(self.classes, aps[0, :, 0], strict=True)}}
+            of_classes = zip(self.classes, aps[0, :, metric], strict=True)
+            figures |= {f"AP50{suffix}-{name}": float(ap) for name, ap in of_classes}
+        return {"voc": figures}
 
     def matches(self, overlaps: Overlaps) -> list[Matches]:
         """Finds the targets of the detections of each class."""

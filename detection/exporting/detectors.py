@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.portable.files import OPSET, new_file, open_written, trace, write
+from backbones.portable.precision import Measure, cost, reduce_precision
 from detection.exporting.graph import DetectorGraph
 from detection.exporting.parity import Parity, check_parity
 from detection.exporting.runtime import RuntimeDetector
 
+import numpy as np
 import torch
 from torch import nn
 
 _SMALLEST = 96  # smallest side of an image, in pixels, so that the coarsest map has two rows
 
 
-def export_detector(model: nn.Module, output: str | Path, format_name: str, images: Sequence[dict]) -> Parity:
+def export_detector(
+    model: nn.Module,
+    output: str | Path,
+    format_name: str,
+    images: Sequence[dict],
+    precision: str = "float32",
+    samples: Sequence[np.ndarray] = (),
+    measure: Measure | None = None,
+    max_loss: float = 1.0,
+) -> tuple[Parity, str]:
     """Writes a whole detector with its postprocessing as a file that other runtimes run, and checks the file.
 
     The file takes one image (H, W, 3) uint8 RGB that has been resized so that its short side is `min_size` and its long
@@ -28,23 +40,35 @@ def export_detector(model: nn.Module, output: str | Path, format_name: str, imag
         output: the file, .onnx, .xml (OpenVINO; its weights beside it in .bin) or .pt2; must not exist.
         format_name: a name in `backbones.portable.SUFFIXES`.
         images: inputs of the model to check the file with.
+        precision: a name in `PRECISIONS`. A file in fewer bits than float32 detects other objects; what is checked is
+            the file in float32 that it is made of.
+        samples: (H, W, 3) uint8 RGB, resized: images from which int8 takes its ranges.
+        measure: for fewer bits, scores a file on data with truth.
+        max_loss: for fewer bits, the largest loss of that score, in points of %.
 
     Returns:
-        how the file's detections differ from the model's.
+        how the detections of the file in float32 differ from the model's; what fewer bits cost and gain, in words.
 
     Raises:
-        InputError: the detector cannot be exported, `output` exists, a package is missing, or the file detects other
-            objects than the model; then there is no file.
+        InputError: the detector cannot be exported, `output` exists, a package is missing, the file detects other
+            objects than the model, or fewer bits cost too much; then there is no file.
     """
     with new_file(output, format_name) as path:
-        write_detector(model, path)
+        exact = path if precision == "float32" else path.with_stem(f"{path.stem}.float32")
+        write_detector(model, exact)
         predictor = model.roi_heads.box_predictor
-        exported = RuntimeDetector(open_written(path), model.cfg.INPUT.FORMAT)
-        return check_parity(model, exported, images, predictor.test_score_thresh, predictor.test_topk_per_image)
+        exported = RuntimeDetector(open_written(exact), model.cfg.INPUT.FORMAT)
+        parity = check_parity(model, exported, images, predictor.test_score_thresh, predictor.test_topk_per_image)
+        if exact == path:
+            return parity, ""
+        write_detector(model, path, precision, samples)
+        return parity, cost(exact, path, measure, max_loss)
 
 
-def write_detector(model: nn.Module, path: Path) -> None:
-    """As `export_detector`, without the check: the file's format follows from its ending.
+def write_detector(
+    model: nn.Module, path: Path, precision: str = "float32", samples: Sequence[np.ndarray] = ()
+) -> None:
+    """As `export_detector`, without the checks: the file's format follows from its ending.
 
     Raises:
         InputError: the detector cannot be exported, or a package is missing.
@@ -52,7 +76,10 @@ def write_detector(model: nn.Module, path: Path) -> None:
     graph = DetectorGraph(model, model.cfg.INPUT.FORMAT).eval()
     example = torch.zeros(_SMALLEST * 2, _SMALLEST * 3, 3, dtype=torch.uint8)
     program = trace(graph, example, {0: ("height", _SMALLEST), 1: ("width", _SMALLEST)})
-    write(program, path, ["image"], ["boxes", "scores", "classes"], _metadata(model))
+    reduce = functools.partial(reduce_precision, precision=precision, samples=samples)
+    metadata = _metadata(model) | {"precision": precision}
+    names = ["boxes", "scores", "classes"]
+    write(program, path, ["image"], names, metadata, None if precision == "float32" else reduce)
 
 
 def _metadata(model: nn.Module) -> dict:

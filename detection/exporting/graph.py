@@ -143,14 +143,21 @@ def _detections(
     predictor = heads.box_predictor
     logits, deltas = predictor(x)
     probabilities = (logits.sigmoid() if predictor.use_sigmoid_ce else logits.softmax(dim=-1))[:, :-1]
-    boxes = predictor.box2box_transform.apply_deltas(deltas, proposals)
-    candidates = (probabilities > predictor.test_score_thresh).nonzero()
-    region, kind = candidates[:, 0], candidates[:, 1]
-    per_class = boxes.shape[1] > 4
-    rows = region * probabilities.shape[1] + kind if per_class else region
-    boxes, scores = _clipped(boxes.reshape(-1, 4)[rows], size), probabilities[region, kind]
-    kept = _suppressed(boxes, scores, kind, predictor.test_nms_thresh, size)[: predictor.test_topk_per_image]
-    return boxes[kept], scores[kept], kind[kept]
+    boxes = _clipped(predictor.box2box_transform.apply_deltas(deltas, proposals).reshape(-1, 4), size)
+    boxes = boxes.view(-1, deltas.shape[1] // 4, 4)  # of each class, or one for all
+    # torch.export takes it that there are two detections or more. So there are two regions outside of the image, of
+    # which class 0 always is detected, with the lowest score, and which no other box overlaps.
+    outside = boxes.new_tensor([[-4.0, -4, -3, -3], [-2.0, -2, -1, -1]])[:, None].expand(-1, boxes.shape[1], -1)
+    boxes = torch.cat([boxes, outside])
+    probabilities = F.pad(probabilities, (0, 0, 0, len(outside)), value=-1.0)
+    chosen = probabilities > predictor.test_score_thresh
+    chosen = torch.cat([chosen[: -len(outside)], torch.arange(chosen.shape[1]).expand(len(outside), -1) == 0])
+    region, kind = chosen.nonzero().unbind(dim=1)
+    boxes, scores = boxes[region, kind if boxes.shape[1] > 1 else 0], probabilities[region, kind]
+    kept = _suppressed(boxes, scores, kind, predictor.test_nms_thresh, size)
+    # The best, then what is behind them without the two, so that no size below 2 is computed with on the way.
+    boxes, scores, kind = (values[kept][: -len(outside)] for values in (boxes, scores, kind))
+    return tuple(values[: predictor.test_topk_per_image] for values in (boxes, scores, kind))
 
 
 def _suppressed(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, size: tuple[int, int]) -> Tensor:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from backbones.portable.files import Session
 
+import numpy as np
 import torch
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch import nn
+
+
+def pixels_for(image: torch.Tensor, order: str) -> np.ndarray:
+    """The input of an exported detector, (H, W, 3) uint8 RGB, from an image (3, H, W) uint8 in `order`."""
+    image = image if order == "RGB" else image.flip(0)
+    return image.permute(1, 2, 0).contiguous().numpy()
 
 
 class RuntimeDetector(nn.Module):
@@ -34,9 +41,8 @@ class RuntimeDetector(nn.Module):
         return [{"instances": self._detect(entry)} for entry in batch]
 
     def _detect(self, entry: dict) -> Instances:
-        image = entry["image"] if self.order == "RGB" else entry["image"].flip(0)
-        boxes, scores, classes = self.session(image.permute(1, 2, 0).contiguous().numpy())
-        instances = Instances(tuple(image.shape[1:]))
+        boxes, scores, classes = self.session(pixels_for(entry["image"], self.order))
+        instances = Instances(tuple(entry["image"].shape[1:]))
         instances.pred_boxes = Boxes(torch.from_numpy(boxes))
         instances.scores, instances.pred_classes = torch.from_numpy(scores), torch.from_numpy(classes).long()
         instances = instances[instances.scores > self.threshold]

@@ -4,10 +4,12 @@ import json
 import re
 from html.parser import HTMLParser
 
+from backbones.errors import InputError
 from detection.comparison.rows import groups_of, rows_of
 from detection.report.charts import frontier
 from detection.report.page import write_report
 from detection.report.worst import KINDS, worst_pictures
+from tools.report import parse, work
 
 import pytest
 from browser import CHROMIUM, look
@@ -132,6 +134,15 @@ def test_the_tool_writes_the_page(runs, tmp_path):
     )
     assert_clear_error(run_tool("report.py", tmp_path), "holds no finished run of a detector")
     assert_clear_error(run_tool("report.py", runs[0], "--output", tmp_path), "ends in .html")
+
+
+def test_the_page_of_several_runs_lies_in_none_of_them(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {run: sorted(run.iterdir()) for run in runs}
+    work(parse([*map(str, runs)]))
+    assert (tmp_path / "report.html").is_file() and {run: sorted(run.iterdir()) for run in runs} == before
+    with pytest.raises(InputError, match="exists; name the page with --output"):
+        work(parse([*map(str, runs)]))
 
 
 def test_a_page_without_data_says_so(runs, tmp_path):
