@@ -136,10 +136,7 @@ def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -
             raise KeyboardInterrupt
         return
     if args.num_machines > 1:
-        try:
-            launch(run_together, 1, args.num_machines, args.machine_rank, args.dist_url, args=(main, args))
-        except torch.distributed.DistError as e:
-            raise InputError(f"--dist-url: {args.dist_url}: the machines do not find one another there ({e})") from e
+        launch(run_together, 1, args.num_machines, args.machine_rank, args.dist_url, args=(main, args))
     else:
         main(args)
 

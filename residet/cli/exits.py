@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import select
 import sys
 from collections.abc import Callable
 
-from backbones.errors import InputError, printable
+from backbones.errors import InputError, ToldError, printable
 
 INTERRUPTED = 130
 _DIVERGED = "Start again in another OUTPUT_DIR with a lower SOLVER.BASE_LR or a longer SOLVER.WARMUP_ITERS."
@@ -43,7 +44,8 @@ def exit_code(run: Callable[[], object]) -> int:
         message = _message(e)
         if not message:
             raise
-        print(f"error: {_cut(printable(message))}", file=sys.stderr)
+        prefix = "" if isinstance(e, ToldError) else "error: "
+        print(prefix + _cut(printable(message)), file=sys.stderr)
         return 2
     return 0
 
@@ -90,10 +92,16 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename:
         return f"{error.filename}: {error.strerror}; check this path, or name another"
     if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback in another process
-        head, _, tail = str(error).rpartition("InputError: ")
-        diverged, _, loss = str(error).rpartition("FloatingPointError: ")
-        if head:
-            return tail.strip()
-        if diverged:
-            return f"{' '.join(loss.split())} {_DIVERGED}"
+        return _message_of_process(str(error))
+    return ""
+
+
+def _message_of_process(text: str) -> str:
+    """What to tell the user of another process's traceback; "" of an error that the user cannot mend."""
+    if "InputError: " in text:
+        return text.rpartition("InputError: ")[2].strip()
+    if "FloatingPointError: " in text:
+        return f"{' '.join(text.rpartition('FloatingPointError: ')[2].split())} {_DIVERGED}"
+    if lost := re.search(r"torch\.distributed\.Dist\w*Error: (.*)", text):
+        return f"--dist-url: the machines do not find one another ({lost[1]}); check the address and the firewalls"
     return ""
