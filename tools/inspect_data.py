@@ -36,9 +36,10 @@ def work(args):
     from detection.config import default_config
     from detection.data.catalog import resolve_datasets, slug
     from detection.data.duplicates import compare_sets
-    from detection.data.mapper import build_pipeline
     from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
+    from detection.schema.table import TABLE
     from residet.config import merge_config
+    from residet.schema.kinds import check_values
 
     from detectron2.data import DatasetCatalog
 
@@ -46,7 +47,8 @@ def work(args):
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
     set_format(cfg, args)
-    build_pipeline(cfg.INPUT.ALBUMENTATIONS)
+    # Without --config-file, the keys of MODEL have detectron2's defaults, which no run may have.
+    check_values(cfg, {name: key for name, key in TABLE.items() if name.startswith(("INPUT.", "DATASETS.", "SOLVER."))})
     names = [name for source in args.source for name in names_of(source, cfg.DATASETS.FORMAT)]
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), tuple(names)
     lines = resolve_datasets(cfg)
