@@ -59,3 +59,15 @@ def test_a_gpu_that_is_not_there_is_named():
 def warnings_shown():
     yield
     logging.captureWarnings(False)
+
+
+def test_a_log_that_the_disk_does_not_take_is_told_once(tmp_path, capsys):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    cfg = default_config()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    with kept_state():
+        start_log(RunPlan(cfg), "a run")
+        logging.getLogger("residet").info("another line")
+    printed = capsys.readouterr()
+    assert "another line" in printed.out
+    assert printed.err.count("log.txt: No space left on device") == 1 and "Traceback" not in printed.err
