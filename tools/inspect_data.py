@@ -31,7 +31,6 @@ def names_of(source, layout):
 
 def work(args):
     """Prints the report, draws the samples and writes inspect.json."""
-    from backbones.errors import printable
     from backbones.whole_files import check_folder, write_json
     from detection.config import default_config
     from detection.data.catalog import resolve_datasets, slug
@@ -57,9 +56,9 @@ def work(args):
     for name in names:
         report[name] = describe(name) | {"defects": [x for x in lines if x.startswith(f"{name}: ")][1:]}
         broken = report[name]["unreadable"] = unreadable(name)
-        print(printable(f"{name}: {as_text(report[name])}"))
+        print(f"{name}: {as_text(report[name])}")
         for line in [*report[name]["defects"], *broken.values()]:
-            print(printable(f"defect: {line}"))
+            print(f"defect: {line}")
         readable = [r for r in DatasetCatalog.get(name) if r["file_name"] not in broken]
         if args.samples:
             draw_samples(name, readable, args.samples, output / f"{slug(name)}_samples.png", cfg.SEED)

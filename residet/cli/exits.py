@@ -5,13 +5,16 @@ This module imports nothing heavy, so that a tool can use it before it imports t
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import logging
 import os
 import re
 import select
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from backbones.errors import InputError, ToldError, printable
 
@@ -24,6 +27,20 @@ _LONGEST = 2000  # characters of a message
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class _Shown:
+    """A text stream that shows control characters, which names from files may hold, instead of passing them on."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 def exit_code(run: Callable[[], object]) -> int:
     """Runs a tool. An error that the user cannot mend goes on as the exception that it is.
 
@@ -31,8 +48,12 @@ def exit_code(run: Callable[[], object]) -> int:
         run: the work of the tool; the modules that it needs may be imported in it.
     """
     _keep_warnings_off_the_console()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every character
+            stream.reconfigure(errors="backslashreplace")
     try:
-        run()
+        with contextlib.redirect_stdout(_Shown(sys.stdout)):
+            run()
         sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_has_ended():
