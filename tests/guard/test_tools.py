@@ -1,5 +1,7 @@
 """What the tools refuse before any work: arguments, files in the way, weights that are none, one message for each."""
 
+import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -144,3 +146,13 @@ def test_a_long_message_keeps_its_begin_and_its_end(shapes, tmp_path):
     done = run_tool("convert.py", "x" * 9000, tmp_path / "x.json")
     assert_clear_error(done, "xxx … xxx", "check this path")
     assert len(done.stderr) < 2000
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/tty", "nowhere", "pipe", "."])
+def test_an_image_that_is_no_regular_file_is_not_waited_for(shapes, tmp_path, target):
+    data = shutil.copytree(shapes / "crops", tmp_path / "data")
+    os.mkfifo(tmp_path / "pipe")
+    next((data / "train").iterdir()).joinpath("x.png").symlink_to(tmp_path / target)
+    options = ["CLASSIFICATION.SIZE", 16, "CLASSIFICATION.RESIZE", 16, "DATALOADER.NUM_WORKERS", 0]
+    done = run_tool("pretrain.py", "--data", data, "--scan", *options, "OUTPUT_DIR", tmp_path / "out")
+    assert done.returncode == 2 and "x.png" in done.stdout + done.stderr and "Traceback" not in done.stderr
