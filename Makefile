@@ -5,7 +5,7 @@ STAMP := $(VENV)/.residet-installed
 # The pure-Python copy of detectron2 inside this wheel serves where detectron2 itself is not installed.
 LABGYM := labgym==3.1.2
 
-.PHONY: setup demo test fuzz docs lint format clean
+.PHONY: setup demo test fuzz chaos soak docs lint format clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,14 @@ test: setup
 MINUTES ?= 30
 fuzz: setup
 	PYTHONPATH=.:tests/helpers $(BIN)/python tests/guard/fuzz.py --minutes $(MINUTES)
+
+# Runs that are killed, cut off and torn at random, counted in output/chaos/chaos.json. A second call goes on.
+chaos: setup
+	PYTHONPATH=.:tests/helpers $(BIN)/python tests/guard/chaos.py --minutes $(MINUTES) --output output/chaos
+
+# Memory, open files and threads of long trainings, in output/soak.
+soak: setup
+	PYTHONPATH=.:tests/helpers $(BIN)/python tests/guard/soak.py --minutes $(MINUTES) --output output/soak
 
 lint: setup
 	$(BIN)/ruff check .

@@ -17,6 +17,10 @@ class InputError(ValueError):
     """
 
 
+class ToldError(InputError):
+    """An InputError whose cause another process has printed as its own message."""
+
+
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """The end of a message on a wrong word: "; did you mean NAME?", or "" if no known name is near."""
     near = difflib.get_close_matches(word, names, n=1)

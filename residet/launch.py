@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -52,6 +53,24 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
+class _LogFile(logging.FileHandler):
+    """log.txt. A line that the disk does not take is left out, and the user is told once."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.told:
+            self.told = True
+            print(f"warning: {self.baseFilename}: {error.strerror}: the log has gaps; make room", file=sys.stderr)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of the lines that are left
+            super().close()
+
+
 def start_log(plan: RunPlan, title: str) -> None:
     """Opens OUTPUT_DIR and seeds the random number generators.
 
@@ -70,7 +89,7 @@ def start_log(plan: RunPlan, title: str) -> None:
         write_config(cfg)
         write_run(plan)
 
-    file = logging.FileHandler(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
+    file = _LogFile(output / ("log.txt" if rank == 0 else f"log.txt.rank{rank}"))
     file.setFormatter(_Printable("[%(asctime)s %(name)s] %(levelname)s: %(message)s"))
     console = ConsoleHandler()
     console.setFormatter(_Printable("%(message)s"))
@@ -136,10 +155,7 @@ def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -
             raise KeyboardInterrupt
         return
     if args.num_machines > 1:
-        try:
-            launch(run_together, 1, args.num_machines, args.machine_rank, args.dist_url, args=(main, args))
-        except torch.distributed.DistError as e:
-            raise InputError(f"--dist-url: {args.dist_url}: the machines do not find one another there ({e})") from e
+        launch(run_together, 1, args.num_machines, args.machine_rank, args.dist_url, args=(main, args))
     else:
         main(args)
 

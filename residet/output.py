@@ -29,6 +29,7 @@ log = logging.getLogger("residet")
 # The first line of a config.yaml that a run has written; a file without the line is the user's own.
 _MARK = "# The whole config of the run in this folder, written by residet."
 _LOCK = "run.lock"
+_OWNER = "process"  # how the content of a lock begins
 _held: dict[Path, IO[str]] = {}  # folder -> its lock file, open
 
 
@@ -175,10 +176,24 @@ def in_main_process(decide: Callable[[], T]) -> T:
     return value
 
 
-def lock_folder(folder: Path) -> None:
+def take_folder(folder: Path) -> None:
+    """Takes the lock of a folder whose subfolders get the runs of a tool, unless it holds a config.yaml of the user's.
+
+    Raises:
+        InputError: see `check_config_is_ours` and `lock_folder`.
+    """
+    check_config_is_ours(folder)
+    lock_folder(folder)
+
+
+def lock_folder(folder: Path, name: str = "OUTPUT_DIR") -> None:
     """Makes `folder` and takes its lock, until the process ends or calls `release_locks`.
 
     On a disk that knows no locks, the run goes on without one.
+
+    Args:
+        folder: the folder.
+        name: the key or option that names the folder, for messages.
 
     Raises:
         InputError: a run that still goes holds the lock; or the folder cannot be written.
@@ -187,9 +202,9 @@ def lock_folder(folder: Path) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK).open("a+", encoding="utf-8")
+        file = (folder / _LOCK).open("a+", encoding="utf-8", errors="replace")
     except (OSError, ValueError) as e:
-        raise cannot_be_written("OUTPUT_DIR", folder, e) from e
+        raise cannot_be_written(name, folder, e) from e
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
@@ -198,11 +213,15 @@ def lock_folder(folder: Path) -> None:
             owner = file.read(300).strip() or "another process"
             file.close()
             raise InputError(
-                f"OUTPUT_DIR: {folder}: {owner} is writing there; wait for it, end it, or name another folder"
+                f"{name}: {folder}: {owner} is writing there; wait for it, end it, or name another folder"
             ) from e
         log.warning("%s: the disk knows no locks (%s): let no second run write there", folder, e.strerror)
+    file.seek(0)
+    if (content := file.read(300)) and not content.startswith(f"{_OWNER} "):
+        file.close()
+        raise InputError(f"{name}: {folder / _LOCK} was not written by a run, and would be replaced; move it away")
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.write(f"{_OWNER} {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     _held[folder] = file
 

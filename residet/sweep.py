@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from backbones.errors import InputError
+from backbones.errors import InputError, ToldError
 from residet.cli.arguments import processes_of
 from residet.fingerprint import read_run
 from residet.output import files_of_run, is_resumable
@@ -85,7 +86,7 @@ def call(command: Sequence[str], deadline: float | None) -> bool:
         whether the command ended before the deadline.
 
     Raises:
-        InputError: the command failed.
+        InputError: the command failed. ToldError: the command has said what the user can mend.
     """
     if deadline and time.monotonic() >= deadline:
         return False
@@ -98,6 +99,8 @@ def call(command: Sequence[str], deadline: float | None) -> bool:
         if isinstance(e, KeyboardInterrupt):
             raise KeyboardInterrupt("stopped; the same command goes on") from None
         return False
+    if code == 2:
+        raise ToldError(f"{shlex.join(command)} failed with exit code 2; its message is above")
     if code:
         raise InputError(f"{' '.join(command)} failed with exit code {code}")
     return True

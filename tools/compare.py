@@ -24,13 +24,33 @@ def planned(argv):
     from detection.prepare import prepare
     from residet.fingerprint import fingerprint
 
-    train_net = importlib.import_module(f"{__package__}.train_net" if __package__ else "train_net")
-    args = train_net.parse(argv)
-    cfg, schedule_batch_size = train_net.configure(args)
+    args, cfg, schedule_batch_size = configured(argv)
     resolve_test_data(cfg, eval_only=False, resume=True, asked=False)  # as the run itself has split its data
     keys = args.opts[::2]
     plan = prepare(cfg, eval_only=False, overridden_keys=keys, schedule_batch_size=schedule_batch_size)
     return fingerprint(plan)
+
+
+def check(argv):
+    """Raises InputError if arguments of tools/train_net.py ask for a run that cannot start, whatever the data."""
+    from backbones.registry import spec_of_builder
+    from backbones.weights.read import read_weights
+    from detection.prepare import check_weights
+    from detection.schema.keys import check_keys
+    from detection.start import check_start
+
+    args, cfg, _ = configured(argv)
+    check_keys(cfg, args.opts[::2], eval_only=False)
+    check_start(cfg)
+    if cfg.MODEL.WEIGHTS:
+        check_weights(cfg, read_weights(cfg.MODEL.WEIGHTS, spec_of_builder(cfg.MODEL.BACKBONE.NAME).name))
+
+
+def configured(argv):
+    """Arguments of tools/train_net.py parsed, the config that they ask for, and the batch of its schedule."""
+    train_net = importlib.import_module(f"{__package__}.train_net" if __package__ else "train_net")
+    args = train_net.parse(argv)
+    return args, *train_net.configure(args)
 
 
 def report(names, output):
@@ -76,7 +96,7 @@ def work(args):
     starts += [RANDOM] if args.random or not starts else []
     todo = runs(args.source, starts, args.seeds, args.archs)
     options = [*(["--data", args.data] if args.data else []), *args.opts]
-    check_runs(todo, options, output, planned)
+    check_runs(todo, options, output, planned, check)
     train = command_of(Path(__file__).with_name("train_net.py"), args.processes)
     try:
         compare(todo, train, options, output, args.minutes)

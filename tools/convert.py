@@ -7,7 +7,6 @@ tools/convert.py data.yaml:val val.json
 import sys
 from pathlib import Path
 
-from backbones.errors import printable
 from detection.data.layouts.arguments import add_format, set_format
 from residet.cli.arguments import Parser
 from residet.cli.exits import exit_code
@@ -33,7 +32,7 @@ def work(args):
     cfg.DATASETS.VOC_FIRST_PIXEL = args.first_pixel
     set_format(cfg, args)
     for line in resolve_datasets(cfg):
-        print(printable(line))
+        print(line)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_coco(DatasetCatalog.get(args.source), cfg.DATASETS.CLASSES, target)
     print(f"{target}: written; the paths of the images are relative to its folder")

@@ -131,11 +131,13 @@ def work(args):
     from detection.data.synthetic import make_shapes
     from detection.evaluation.report import table
     from detection.report.page import write_report
+    from residet.output import lock_folder
 
     output = Path(args.output)
     if output.exists() and not args.resume:
         raise InputError(f"--output: {output} exists; go on with it by --resume, remove it or name another folder")
     check_folder(output, "--output")
+    lock_folder(output, "--output")
     start = time.perf_counter()
     data = output / "data"
     if not (data / "annotations" / "val.json").is_file():  # the file that is written last
@@ -157,6 +159,16 @@ def work(args):
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes in all")
 
 
+def locked(args):
+    """Runs `work`, and gives its lock back."""
+    from residet.output import release_locks
+
+    try:
+        work(args)
+    finally:
+        release_locks()
+
+
 def parse(argv=None):
     """Parses the command line, or `argv`."""
     parser = Parser("demo.py", __doc__)
@@ -175,7 +187,7 @@ def main(argv=None):
         sys.exit(TERMINATED)
 
     signal.signal(signal.SIGTERM, stop)
-    return exit_code(lambda: work(args))
+    return exit_code(lambda: locked(args))
 
 
 if __name__ == "__main__":

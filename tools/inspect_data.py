@@ -30,14 +30,14 @@ def names_of(source, layout):
 
 def work(args):
     """Prints the report, draws the samples and writes inspect.json."""
-    from backbones.errors import printable
     from backbones.whole_files import check_folder, write_json
     from detection.config import default_config
     from detection.data.catalog import resolve_datasets, slug
     from detection.data.duplicates import compare_sets
-    from detection.data.mapper import build_pipeline
     from detection.data.statistics import as_text, describe, draw_augmented, draw_samples, unreadable
+    from detection.schema.table import TABLE
     from residet.config import merge_config
+    from residet.schema.kinds import check_values
 
     from detectron2.data import DatasetCatalog
 
@@ -45,7 +45,8 @@ def work(args):
     cfg = default_config()
     merge_config(cfg, args.config_file, args.opts)
     set_format(cfg, args)
-    build_pipeline(cfg.INPUT.ALBUMENTATIONS)
+    # Without --config-file, the keys of MODEL have detectron2's defaults, which no run may have.
+    check_values(cfg, {name: key for name, key in TABLE.items() if name.startswith(("INPUT.", "DATASETS.", "SOLVER."))})
     names = [name for source in args.source for name in names_of(source, cfg.DATASETS.FORMAT)]
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), tuple(names)
     lines = resolve_datasets(cfg)
@@ -54,9 +55,9 @@ def work(args):
     for name in names:
         report[name] = describe(name) | {"defects": [x for x in lines if x.startswith(f"{name}: ")][1:]}
         broken = report[name]["unreadable"] = unreadable(name)
-        print(printable(f"{name}: {as_text(report[name])}"))
+        print(f"{name}: {as_text(report[name])}")
         for line in [*report[name]["defects"], *broken.values()]:
-            print(printable(f"defect: {line}"))
+            print(f"defect: {line}")
         readable = [r for r in DatasetCatalog.get(name) if r["file_name"] not in broken]
         if args.samples:
             pictures.append(f"{slug(name)}_samples.png")

@@ -5,6 +5,7 @@ tools/localise.py --data ILSVRC --weights W.pth --eval-only LOCALISATION.TEST_SC
 """
 
 import sys
+from pathlib import Path
 
 from residet.cli.arguments import run_parser
 from residet.cli.exits import exit_code
@@ -32,6 +33,7 @@ def work(args):
     from detection.localisation.trainer import evaluate_stages, train_stages
     from residet.config import merge_config
     from residet.launch import resolve_device, start_log
+    from residet.output import in_main_process, take_folder
     from residet.plan import RunPlan
 
     cfg = default_config()
@@ -40,6 +42,7 @@ def work(args):
     cfg.LOCALISATION.ARCH = args.arch or cfg.LOCALISATION.ARCH
     cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS
     resolve_device(cfg)
+    in_main_process(lambda: take_folder(Path(cfg.OUTPUT_DIR)))
     start_log(RunPlan(cfg), f"localise {cfg.LOCALISATION.ARCH} on {cfg.LOCALISATION.DATA}")
     if args.eval_only:
         evaluate_stages(cfg, args.stages)

@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from backbones.errors import InputError, printable
+from backbones.errors import InputError
 from residet.cli.arguments import Parser, add_overrides
 from residet.cli.exits import exit_code
 
@@ -41,7 +41,7 @@ def work(args):
     resolve_device(cfg)
     plan = prepare(cfg, eval_only=True)
     for line in plan.lines:
-        print(printable(line))
+        print(line)
     propose(plan.cfg, plan.weights, {args.data: target})
 
 

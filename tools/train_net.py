@@ -46,7 +46,10 @@ def parse(argv=None):
     )
     start.add_argument("--from-scratch", action="store_true", help="random weights, group norms, nothing frozen")
     network.add_argument(
-        "--freeze", type=whole(), metavar="N", help="number of stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …"
+        "--freeze",
+        type=whole(),
+        metavar="N",
+        help="stages to freeze: 0 none, 1 the stem, 2 the stem and res2, …",
     )
     add_list_weights(network)
     add_members(network)

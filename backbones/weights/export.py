@@ -11,6 +11,7 @@ from backbones.weights.files import save_checkpoint, save_safetensors
 from backbones.weights.load import feature_state, load_state, spec_of
 from backbones.weights.naming import to_detectron2
 from backbones.weights.read import Weights, read_weights
+from backbones.whole_files import check_target
 
 import torchvision
 from torch import nn
@@ -21,7 +22,7 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
 
     Args:
         source: the file to convert, or a name of weights, as `read_weights` takes it.
-        output: the file to write, `.pth` or `.safetensors`. For detectron2 only `.pth`.
+        output: the file to write, `.pth` or `.safetensors`; must not exist. For detectron2 only `.pth`.
         to: the format, one of FORMATS. "residet" writes a residet checkpoint; "torchvision" and "timm" write a bare
             state dict; "detectron2" writes a checkpoint with detectron2's parameter names. detectron2's
             DetectionCheckpointer loads the checkpoint into any detector that has the network as its backbone.
@@ -32,8 +33,12 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
 
     Raises:
         InputError: the file cannot be read or does not fill the network, the library has no such network, or `output`
-            has another suffix.
+            exists, cannot be written, or has another suffix.
     """
+    suffix = Path(output).suffix
+    if suffix not in (".pth", ".safetensors") or (to == "detectron2" and suffix != ".pth"):
+        raise InputError(f"{output}: write a {'.pth' if to == 'detectron2' else '.pth or .safetensors'} file")
+    check_target(output, "--output")
     weights = read_weights(source, arch)
     spec = spec_of(weights, arch)
     name = _name(spec, to)
@@ -43,9 +48,6 @@ def export(source: str | Path, output: str | Path, to: str, arch: str = "") -> s
         metadata = {k: v for k, v in metadata.items() if k not in ("task", "classes")}
     if to == "timm":
         state = spec.to_timm(state)
-    suffix = Path(output).suffix
-    if suffix not in (".pth", ".safetensors") or (to == "detectron2" and suffix != ".pth"):
-        raise InputError(f"{output}: write a {'.pth' if to == 'detectron2' else '.pth or .safetensors'} file")
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".safetensors":
         save_safetensors(state, metadata if to == "residet" else {}, output)

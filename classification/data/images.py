@@ -66,7 +66,7 @@ def decode(data: bytes, name: str) -> Tensor:
             if image.format == "JPEG":
                 return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
             return pil_to_tensor(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+    except Exception as e:  # of broken bytes, Pillow's decoders raise nearly anything
         unknown = isinstance(e, UnidentifiedImageError)
         reason = "no known image format" if unknown else " ".join(str(e).split(", ")[-1].split())
         raise BadImage(f"{name}: cannot be decoded as an image ({reason}); remove or replace it") from e
@@ -111,6 +111,8 @@ class FileImages(LabelledImages):
 
     def load(self, index: int) -> tuple[Tensor, int]:
         path, label = self._samples[index]
+        if not Path(path).is_file():  # a pipe would be waited for, and a device read without end
+            raise BadImage(f"{path}: is missing, or no regular file; put the image there, or remove the name")
         try:
             data = Path(path).read_bytes()
         except OSError as e:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.catalogue import get_spec
-from backbones.errors import InputError
+from backbones.errors import InputError, ToldError
 from backbones.registry import spec_of_builder
 from backbones.weights.hub import check_source
 from detection.config import default_config
@@ -108,23 +108,33 @@ def groups(todo: Sequence[Run], output: Path) -> dict[str, list[Path]]:
     return folders
 
 
-def check_runs(todo: Sequence[Run], options: Sequence[str], output: Path, planned: Callable[[list[str]], dict]) -> None:
-    """Checks that the runs in the folders of a comparison are those that the comparison would start now.
+def check_runs(
+    todo: Sequence[Run],
+    options: Sequence[str],
+    output: Path,
+    planned: Callable[[list[str]], dict],
+    check: Callable[[list[str]], None],
+) -> None:
+    """Checks that the runs can be started, and that those in the folders are the ones that would be started now.
 
     Args:
         todo: the runs.
         options: the user's arguments for every run, with KEY VALUE pairs last.
         output: folder of all runs.
         planned: the fingerprint of the run that arguments of tools/train_net.py ask for.
+        check: checks arguments of tools/train_net.py, before the data are read.
 
     Raises:
-        InputError: a folder holds another run.
+        InputError: a run cannot be started, or a folder holds another run.
     """
     fingerprints: dict[Run, dict] = {}  # by run with seed 0: data and weights are read once for all seeds
+    checked: set[Run] = set()
     for run in todo:
-        folder = run.folder(output)
+        folder, same = run.folder(output), replace(run, seed=0)
+        if not begun(folder) and same not in checked:
+            checked.add(same)
+            check(run.arguments(options, folder))
         if begun(folder):
-            same = replace(run, seed=0)
             if same not in fingerprints:
                 fingerprints[same] = planned(run.arguments(options, folder))
             config = fingerprints[same]["config"] | {"SEED": run.seed}
@@ -146,7 +156,7 @@ def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], o
     Raises:
         InputError: runs have failed. The error is raised after the other runs; the message names the failed ones.
     """
-    deadline, failed = deadline_in(minutes), []
+    deadline, failed = deadline_in(minutes), {}
     for run in todo:
         folder = run.folder(output)
 
@@ -157,6 +167,7 @@ def compare(todo: Sequence[Run], train: Sequence[str], options: Sequence[str], o
             if not finish(command, folder, deadline):
                 break
         except InputError as e:
-            failed.append(f"{folder.name}: {e}")
+            failed[folder.name] = e
     if failed:
-        raise InputError("; ".join(failed))
+        kind = ToldError if all(isinstance(e, ToldError) for e in failed.values()) else InputError
+        raise kind("; ".join(f"{name}: {e}" for name, e in failed.items()))

@@ -178,7 +178,7 @@ class DetectionMapper:
         proposals = record.get("proposal_boxes", np.zeros((0, 4), np.float32))
         boxes = np.array([a["bbox"] for a in annotations], dtype=np.float32).reshape(-1, 4)
         all_boxes = np.concatenate([boxes, proposals])
-        out = self._pipeline(image=image, bboxes=all_boxes, index=np.arange(len(all_boxes)))
+        out = _applied(self._pipeline, image, all_boxes, record)
         index = np.asarray(out["index"], dtype=np.int64)
         moved_boxes = np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4)
         if len(proposals):
@@ -192,6 +192,24 @@ class DetectionMapper:
             if i < len(boxes)
         ]
         return out["image"], kept_annotations
+
+
+def _applied(pipeline: A.Compose, image: np.ndarray, boxes: np.ndarray, record: dict) -> dict:
+    """What the pipeline makes of an image and its boxes.
+
+    Raises:
+        InputError: the pipeline fails, or makes something other than an image of three bytes a pixel.
+    """
+    key = f"INPUT.ALBUMENTATIONS: on {shown(record.get('file_name', 'an image'))} of {image.shape[1]}x{image.shape[0]}"
+    try:
+        out = pipeline(image=image, bboxes=boxes, index=np.arange(len(boxes)))
+    except Exception as e:  # the user chooses the transforms, and each fails in its own way
+        raise InputError(f"{key}, {type(e).__name__}: {' '.join(str(e).split())[:300]}; change the transforms") from e
+    made = out["image"]
+    if not (isinstance(made, np.ndarray) and made.dtype == np.uint8 and made.ndim == 3 and made.shape[2] == 3):
+        kind = f"{made.dtype}, {tuple(made.shape)}"
+        raise InputError(f"{key}, the transforms make {kind}, not uint8, (H, W, 3); leave out what changes the type")
+    return out
 
 
 def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:

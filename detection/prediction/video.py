@@ -30,7 +30,8 @@ class Frames:
 
     def __init__(self, video: Video):
         self.video = video
-        cv2.setLogLevel(0)  # its backends would print why each of them cannot open the video
+        # OpenCV's backends would print why each of them cannot open the video.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._capture = cv2.VideoCapture(video.opened)
         if not self._capture.isOpened():
             if isinstance(video.opened, str):

@@ -64,13 +64,15 @@ def whole(low: int = 0, high: int = 2**31 - 1) -> Callable[[str], int]:
     """The `type` of an argument that is a whole number from `low` to `high`."""
 
     def convert(text: str) -> int:
-        number = int(text) if len(text) < 20 else high + 1  # Python reads no number of more than 4,300 digits
+        try:
+            number = int(text) if len(text) < 20 else high + 1  # Python reads no number of more than 4,300 digits
+        except ValueError:
+            number = low - 1
         if not low <= number <= high:
             limits = f"from {low} to {high}" if high < 2**31 - 1 else f"of {low} or more, and below 2^31"
             raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number {limits}")
         return number
 
-    convert.__name__ = "whole number"  # what argparse calls the value in "invalid … value"
     return convert
 
 
@@ -78,12 +80,14 @@ def real(low: float = 0.0, high: float = 1e6) -> Callable[[str], float]:
     """The `type` of an argument that is a number from `low` to `high`."""
 
     def convert(text: str) -> float:
-        number = float(text)
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
         if not (math.isfinite(number) and low <= number <= high):
             raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number from {low:g} to {high:g}")
         return number
 
-    convert.__name__ = "number"
     return convert
 
 

@@ -5,14 +5,18 @@ This module imports nothing heavy, so that a tool can use it before it imports t
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import logging
 import os
+import re
 import select
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
-from backbones.errors import InputError, printable
+from backbones.errors import InputError, ToldError, printable
 
 INTERRUPTED = 130
 _DIVERGED = "Start again in another OUTPUT_DIR with a lower SOLVER.BASE_LR or a longer SOLVER.WARMUP_ITERS."
@@ -23,6 +27,20 @@ _LONGEST = 2000  # characters of a message
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class _Shown:
+    """A text stream that shows control characters, which names from files may hold, instead of passing them on."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 def exit_code(run: Callable[[], object]) -> int:
     """Runs a tool. An error that the user cannot mend goes on as the exception that it is.
 
@@ -30,8 +48,12 @@ def exit_code(run: Callable[[], object]) -> int:
         run: the work of the tool; the modules that it needs may be imported in it.
     """
     _keep_warnings_off_the_console()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every character
+            stream.reconfigure(errors="backslashreplace")
     try:
-        run()
+        with contextlib.redirect_stdout(_Shown(sys.stdout)):
+            run()
         sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_has_ended():
@@ -43,7 +65,8 @@ def exit_code(run: Callable[[], object]) -> int:
         message = _message(e)
         if not message:
             raise
-        print(f"error: {_cut(printable(message))}", file=sys.stderr)
+        prefix = "" if isinstance(e, ToldError) else "error: "
+        print(prefix + _cut(printable(message)), file=sys.stderr)
         return 2
     return 0
 
@@ -90,10 +113,16 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename:
         return f"{error.filename}: {error.strerror}; check this path, or name another"
     if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback in another process
-        head, _, tail = str(error).rpartition("InputError: ")
-        diverged, _, loss = str(error).rpartition("FloatingPointError: ")
-        if head:
-            return tail.strip()
-        if diverged:
-            return f"{' '.join(loss.split())} {_DIVERGED}"
+        return _message_of_process(str(error))
+    return ""
+
+
+def _message_of_process(text: str) -> str:
+    """What to tell the user of another process's traceback; "" of an error that the user cannot mend."""
+    if "InputError: " in text:
+        return text.rpartition("InputError: ")[2].strip()
+    if "FloatingPointError: " in text:
+        return f"{' '.join(text.rpartition('FloatingPointError: ')[2].split())} {_DIVERGED}"
+    if lost := re.search(r"torch\.distributed\.Dist\w*Error: (.*)", text):
+        return f"--dist-url: the machines do not find one another ({lost[1]}); check the address and the firewalls"
     return ""

@@ -38,12 +38,11 @@ FIGURES = {"memory": "memory, MiB", "files": "open files", "threads": "threads",
 
 def commands(data, output):
     """Name of a run -> its command."""
-    python = [sys.executable]
-    return {
-        "detector": [*python, "tools/train_net.py", "--data", data, *DETECTOR, "OUTPUT_DIR", output / "detector"],
-        "classifier": [*python, "tools/pretrain.py", "--data", data / "crops", *CLASSIFIER]
-        + ["OUTPUT_DIR", output / "classifier"],
+    tools = {
+        "detector": ["tools/train_net.py", "--data", data, *DETECTOR],
+        "classifier": ["tools/pretrain.py", "--data", data / "crops", *CLASSIFIER],
     }
+    return {name: [sys.executable, *tool, "OUTPUT_DIR", output / name] for name, tool in tools.items()}
 
 
 def processes_of(pid):

@@ -1,5 +1,6 @@
 """What reaches the terminal and the log: no control characters, and no warnings of libraries on the terminal."""
 
+import io
 import logging
 import warnings
 
@@ -59,3 +60,22 @@ def test_a_gpu_that_is_not_there_is_named():
 def warnings_shown():
     yield
     logging.captureWarnings(False)
+
+
+def test_a_log_that_the_disk_does_not_take_is_told_once(tmp_path, capsys):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    cfg = default_config()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    with kept_state():
+        start_log(RunPlan(cfg), "a run")
+        logging.getLogger("residet").info("another line")
+    printed = capsys.readouterr()
+    assert "another line" in printed.out
+    assert printed.err.count("log.txt: No space left on device") == 1 and "Traceback" not in printed.err
+
+
+def test_what_a_tool_prints_shows_control_characters(monkeypatch):
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", printed)
+    assert exit_code(lambda: print(f"{EVIL} → 5", flush=True)) == 0
+    assert printed.buffer.getvalue().decode() == f"{printable(EVIL)} \\u2192 5\n"

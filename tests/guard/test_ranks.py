@@ -18,7 +18,8 @@ from stopped_runs import assert_same_files, assert_same_results
 
 RUN = ["CLASSIFICATION.ARCH", "cifar_wrn10_1", "CLASSIFICATION.SIZE", 16, "CLASSIFICATION.RESIZE", 16]
 RUN += ["SOLVER.IMS_PER_BATCH", 8, "MODEL.DEVICE", "cpu", "SOLVER.BASE_LR", 0.01, "CLASSIFICATION.EVAL_EPOCHS", 0]
-RUN += ["CLASSIFICATION.EPOCHS", 0, "SOLVER.MAX_ITER", 6, "DATALOADER.NUM_WORKERS", 0, "CLASSIFICATION.NORM", "naiveSyncBN"]
+RUN += ["CLASSIFICATION.EPOCHS", 0, "SOLVER.MAX_ITER", 6, "DATALOADER.NUM_WORKERS", 0]
+RUN += ["CLASSIFICATION.NORM", "naiveSyncBN"]
 SECONDS = 30  # on a busy machine; the processes wait up to 6 s for one another
 
 

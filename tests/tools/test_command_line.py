@@ -60,7 +60,7 @@ def test_the_command_knows_every_tool():
     [
         ("train_net", ["--wieghts", "x.pth"], ["--wieghts", "did you mean --weights?"]),
         ("train_net", ["--dta=x"], ["--dta=x", "did you mean --data?"]),
-        ("train_net", ["--freeze", "some"], ["--freeze", "invalid int value: 'some'"]),
+        ("train_net", ["--freeze", "some"], ["--freeze", "'some' is no whole number of 0 or more"]),
         ("export", ["a.pth", "--to", "tim", "--output", "b.pth"], ["--to", "'tim'", "did you mean timm?"]),
         ("complexity", ["--format", "gihub"], ["--format", "did you mean github?"]),
         ("compare", [], ["required", "config"]),

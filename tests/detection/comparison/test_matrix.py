@@ -66,12 +66,12 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         config = {"config": {"SEED": run.seed, "A": a}}
         run.folder(tmp_path).mkdir()
         (run.folder(tmp_path) / "run.json").write_text(json.dumps({"fingerprint": expected | config}))
-    check_runs(todo, [], tmp_path, pytest.fail)  # runs that got no further than their start begin again
+    check_runs(todo, [], tmp_path, pytest.fail, list)  # runs that got no further than their start begin again
     (todo[0].folder(tmp_path) / "last_checkpoint").write_text("model_0000001.pth")
     (todo[1].folder(tmp_path) / "results.json").touch()
-    check_runs(todo[:1], [], tmp_path, planned)
+    check_runs(todo[:1], [], tmp_path, planned, list)
     with pytest.raises(InputError, match=r"resnet50_fpn_random_1: holds another run .*: A was 2, now 1; move"):
-        check_runs(todo, [], tmp_path, planned)
+        check_runs(todo, [], tmp_path, planned, list)
     assert len(asked) == 2  # once in a call, for all seeds
 
 
