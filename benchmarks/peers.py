@@ -106,8 +106,8 @@ def detectron2s(plan, folder):
     export(plan.cfg.MODEL.WEIGHTS, cfg.MODEL.WEIGHTS, "detectron2", ARCH)
     trainer = Detectron2Trainer(cfg)
     trainer.resume_or_load(resume=False)
-    results = trainer.train()
-    return trainer.model, results["bbox"], seconds_of(folder)
+    trainer.train()
+    return trainer.model, trainer._last_eval_results["bbox"], seconds_of(folder)
 
 
 class TorchvisionDetector(nn.Module):

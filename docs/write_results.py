@@ -63,6 +63,7 @@ def comparison(content):
     return ["run", "seeds", "AP", "AP50", "AP75"], body
 
 
+SHOWN = ("python", "torch", "torchvision", "detectron2", "processor cores")
 # Name of the data -> its table: content -> (titles, rows of cells).
 TABLES = {"transfer": transfer, "pretraining_start": pretraining_start, "freezing": comparison}
 
@@ -71,19 +72,15 @@ def block(name):
     """The table of docs/data/NAME.json, and where its figures are from."""
     content = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
     titles, body = TABLES[name](content)
-    versions = ", ".join(f"{what} {version}" for what, version in content["versions"].items() if version)
+    versions = ", ".join(f"{what} {content['versions'][what]}" for what in SHOWN)
     origin = f"`{content['command']}`, {content['date']}; {versions}"
     return f"{tabulate(body, titles, 'github', disable_numparse=True)}\n\n{origin}"
 
 
 def text(page):
     """The page with its tables written anew from the data."""
-    return re.sub(
-        r"(?<=<!-- )(\w+)( -->\n).*?(?=\n<!-- end -->)",
-        lambda match: f"{match[1]}{match[2]}{block(match[1])}",
-        page,
-        flags=re.DOTALL,
-    )
+    blocks = re.compile(r"^<!-- (\w+) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
+    return blocks.sub(lambda match: f"<!-- {match[1]} -->\n{block(match[1])}\n<!-- end -->", page)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from detectron2.engine import HookBase
 
 log = logging.getLogger("residet")
 
-_START = 5  # iterations whose mean loss is the loss at the start
+_START = 5  # iterations whose mean loss is the loss at the start, unless the loss explodes within them
 _WINDOW = 20  # iterations whose median is the present loss
 _FACTOR = 2.0  # the present loss, divided by the loss at the start, from which on training counts as diverging
 
@@ -35,14 +35,14 @@ class DivergenceWarning(HookBase):
             self.first.append(loss)
             return
         self._recent.append(loss)
-        start, now = statistics.fmean(self.first), statistics.median(self._recent)
+        start, now = min(statistics.fmean(self.first), 2 * self.first[0]), statistics.median(self._recent)
         if len(self._recent) == _WINDOW and now > _FACTOR * start:
             self.warned = True
             rate = f", learning rate {latest['lr'][0]:.3g}" if "lr" in latest else ""
             log.warning(
-                f"the loss rose from {start:.3g} at the start to {now:.3g} at iteration {self.trainer.iter}{rate}: "
-                "training may diverge; try a lower SOLVER.BASE_LR, a longer warm-up (SOLVER.WARMUP_ITERS), or "
-                "SOLVER.CLIP_GRADIENTS.ENABLED True"
+                f"the loss rose from {min(self.first):.3g} at the start to {now:.3g} at iteration "
+                f"{self.trainer.iter}{rate}: training may diverge; try a tenth of SOLVER.BASE_LR, a longer warm-up "
+                "(SOLVER.WARMUP_ITERS), or SOLVER.CLIP_GRADIENTS.ENABLED True with CLIP_TYPE norm"
             )
 
     def state_dict(self):

@@ -162,6 +162,9 @@ def check_other(words):
             if isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
                 assert all(hasattr(module, alias.name) for alias in node.names)
+    elif program.startswith("benchmarks/"):
+        source = (PROJECT / program).read_text()
+        assert [word for word in words[1:] if word.startswith("--") and f'"{word}"' not in source] == []
     elif program == "python" and words[1] != "-m":
         assert (PROJECT / words[1]).is_file()
     else:

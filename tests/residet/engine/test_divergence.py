@@ -25,6 +25,8 @@ def watch(losses, storage, hook=None):
     [
         ([2.3] * 5 + [6.0] * 30, True),
         ([2.3] * 5 + [1.0] * 30 + [6.0] * 11, True),
+        ([2.3, 50.0, 62.0, 70.0, 47.0] + [6.0] * 30, False),  # under 4 times the first loss again: a bad start
+        ([2.3, 50.0, 62.0, 70.0, 47.0] + [40.0] * 30, True),  # the first iterations explode
         ([2.3] * 5 + [3.9] * 30, False),
         ([2.3] * 5 + [1.0] * 20 + [50.0] * 9, False),  # single bad batches
         ([2.3] * 3 + [60.0], False),
@@ -35,7 +37,11 @@ def test_it_warns_once_if_the_loss_doubles(losses, warns, storage, caplog):
     assert hook.warned == warns
     assert [r.levelname for r in caplog.records] == ["WARNING"] * warns
     if warns:
-        assert "from 2.3 at the start to 6" in caplog.text and "SOLVER.BASE_LR" in caplog.text
+        assert (
+            "from 2.3 at the start to" in caplog.text
+            and "learning rate 0.1" in caplog.text
+            and "SOLVER.BASE_LR" in caplog.text
+        )
 
 
 def test_a_resumed_run_knows_the_loss_at_its_start(storage, caplog):

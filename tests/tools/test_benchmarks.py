@@ -1,0 +1,61 @@
+"""The benchmarks that train: their commands are the tools', and the peers' trainings run."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from backbones.catalogue import get_spec
+from backbones.weights.files import save_checkpoint
+from benchmarks import transfer
+from classification.schema.keys import check_keys as check_classification
+from detection.comparison.matrix import RANDOM, runs
+from detection.config import default_config
+from detection.schema.keys import check_keys as check_detection
+from residet.config import merge_config
+from tools import compare, pretrain
+
+import pytest
+import torch
+from run_tools import PROJECT, start_tool
+
+
+def test_transfer_goes_on_network_by_network(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setattr(transfer, "finish", lambda command, folder, deadline: commands.append(command([])) or True)
+    monkeypatch.setattr(transfer, "call", lambda command, deadline: commands.append(command) or True)
+    args = {"output": tmp_path, "seeds": [0, 1, 2], "workers": 0, "epochs": 4, "cifar10": "C", "bccd": "B"}
+    transfer.work(SimpleNamespace(**args, minutes=0))
+    tools = [Path(command[1]).name for command in commands]
+    assert tools == ["pretrain.py", "compare.py"] * 6 + ["compare.py"]
+    for command, arch in zip(commands[::2], transfer.NETWORKS, strict=False):
+        cfg = pretrain.configure(pretrain.parse(command[2:]))
+        check_classification(cfg)
+        assert arch == cfg.CLASSIFICATION.ARCH and str(tmp_path / "pretrain" / arch) == cfg.OUTPUT_DIR
+        save_checkpoint({"model": {}}, tmp_path / "pretrain" / arch / "model_final.pth")
+    first, last = (compare.parse(command[2:]) for command in (commands[1], commands[-1]))
+    assert (first.source, first.seeds) == (["configs/bccd/resnet50_fpn.yaml", "configs/bccd/resnet50_c4.yaml"], [0])
+    todo = runs(last.source, [last.weights, RANDOM], last.seeds)
+    assert len(todo) == (6 + 2) * 2 * 3
+    for run in todo[:16]:
+        cfg = default_config()
+        merge_config(cfg, str(run.config), last.opts)
+        check_detection(cfg)
+
+
+@pytest.mark.slow
+def test_the_peers_train_the_same_detector(shapes, tmp_path):
+    weights = tmp_path / "resnet50.pth"
+    state = get_spec("resnet50").build(10).state_dict()
+    pixels = {"mean": [120.0] * 3, "std": [60.0] * 3, "channel_order": "RGB"}
+    save_checkpoint({"model": state, "arch": "resnet50", "task": "classification", **pixels}, weights)
+    options = ["--iterations", 2, "--size", 48, "--output", tmp_path / "out", "--weights", weights, "--device", "cpu"]
+    done = start_tool("../benchmarks/peers.py", "--data", shapes, *options)
+    assert done.returncode == 0, done.stderr
+    found = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/peer.json")}
+    assert found.keys() == {"residet_0", "detectron2_0", "torchvision_0"}
+    assert len({run["parameters"] for run in found.values()}) == 1
+    assert all(torch.isfinite(torch.tensor([run["AP"], run["seconds"]])).all() for run in found.values())
+    again = start_tool("../benchmarks/peers.py", "--data", shapes, *options)
+    assert again.returncode == 0 and again.stdout.splitlines() == done.stdout.splitlines()[-5:]
+    assert "other arguments" in start_tool("../benchmarks/peers.py", "--data", shapes, *options, "--rate", 1).stderr
