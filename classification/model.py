@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from classification.views import Views
+from residet.engine.late import put_late
 
 import torch
-from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -73,5 +73,5 @@ class Classifier(nn.Module):
         logits = self.network(images.contiguous(memory_format=self.memory_format))
         # Against the labels before mixing. A mixed image shows two classes, so its error is only a rough figure.
         error = 100 * (logits.argmax(1) != labels).float().mean()
-        get_event_storage().put_scalar("train_error", error.item())
+        put_late("train_error", error)
         return {"loss_cls": functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)}
