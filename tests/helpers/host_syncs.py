@@ -53,6 +53,8 @@ class HostSyncs(TorchDispatchMode):
 
 
 def _by_mask(name, args):
+    if "put" in name and args[2].numel() == 1:
+        return False  # of one value, torch makes a masked fill
     indices = args[1] if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
     return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in indices)
 
