@@ -5,7 +5,7 @@ STAMP := $(VENV)/.residet-installed
 # The pure-Python copy of detectron2 inside this wheel serves where detectron2 itself is not installed.
 LABGYM := labgym==3.1.2
 
-.PHONY: setup demo test fuzz chaos soak docs lint format clean
+.PHONY: setup demo test fuzz chaos soak bench docs lint format clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,13 @@ chaos: setup
 soak: setup
 	PYTHONPATH=.:tests/helpers $(BIN)/python tests/guard/soak.py --minutes $(MINUTES) --output output/soak
 
+# Speed against peers, one thread. IMAGES: folder with CLASS/*.jpg.
+bench: setup
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/classification_input.py $(IMAGES)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/detection_input.py $(IMAGES)
+	$(BIN)/python docs/write_benchmarks.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,6 +56,7 @@ format: setup
 docs: setup
 	$(BIN)/python docs/write_config.py
 	$(BIN)/python docs/write_results.py
+	$(BIN)/python docs/write_benchmarks.py
 
 clean:
 	rm -rf $(VENV) output *.egg-info

@@ -11,7 +11,7 @@ import detection  # noqa: F401
 from detection.evaluation.bootstrap import RESAMPLES, average_precision, draws, figures, interval, match
 
 import numpy as np
-from coco_evaluation import made_up
+from made_up import made_up
 
 
 def main():

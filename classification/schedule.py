@@ -70,6 +70,7 @@ class WarmUpUntilError(HookBase):
     def after_step(self):
         if not self.warm_up:
             return
+        self.trainer.step.write_late()  # the schedule depends on the error of each iteration
         errors = comm.all_gather(self.trainer.storage.latest()["train_error"][0])
         self.recent.append(sum(errors) / len(errors))
         mean = sum(self.recent) / len(self.recent)

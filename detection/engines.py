@@ -13,6 +13,7 @@ from backbones.portable.files import open_session
 from detection.build import build_trained_detector
 from detection.config import default_config
 from detection.data.mapper import DetectionMapper
+from detection.data.resizing import ResizeShortestEdge
 from detection.exporting.detectors import write_detector
 from detection.exporting.runtime import RuntimeDetector
 from detection.inference.modes import as_tested
@@ -20,7 +21,6 @@ from detection.inference.tiles import TiledDetector
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 
 # Backend of a Predictor beside "torch" -> the format that it takes a checkpoint in.
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}
@@ -94,7 +94,7 @@ def runtime_engine(source: str | Path, backend: str | None, score_threshold: flo
             "a lower score; export it from a checkpoint with a lower MODEL.ROI_HEADS.SCORE_THRESH_TEST"
         )
     detector = RuntimeDetector(session, threshold=score_threshold or 0.0)
-    resize = T.ResizeShortestEdge(metadata["min_size"], metadata["max_size"])
+    resize = ResizeShortestEdge(metadata["min_size"], metadata["max_size"])
     if tiles:
         overlap = default_config().TEST.TILES.OVERLAP
         detector = TiledDetector(detector, tiles, overlap, resize, metadata["nms_threshold"])

@@ -11,6 +11,7 @@ from backbones.weights.files import read_checkpoint
 from backbones.weights.hub import locate
 from detection.build import build_detector, merge_model_config
 from detection.config import default_config
+from detection.data.resizing import ResizeShortestEdge
 from detection.heads.region_heads import RegionHeads
 from detection.inference.ensemble import DetectorEnsemble, Member
 from detection.inference.modes import as_tested
@@ -21,7 +22,6 @@ from residet.config import merge_options
 from residet.plan import RunPlan
 
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.modeling import GeneralizedRCNN
 
 log = logging.getLogger("residet")
@@ -112,6 +112,6 @@ def _member(cfg: CfgNode, path: str, share: float, options: Sequence[str]) -> Me
         )
     tested = as_tested(model.cfg, model)
     size = model.cfg.INPUT
-    eye = OneScale(model, T.ResizeShortestEdge(size.MIN_SIZE_TEST, size.MAX_SIZE_TEST))
+    eye = OneScale(model, ResizeShortestEdge(size.MIN_SIZE_TEST, size.MAX_SIZE_TEST))
     log.info("member %s: %s, share %.3g", path, model.cfg.MODEL.BACKBONE.NAME, share)
     return Member(tested if isinstance(tested, RegionScales) else eye, size.FORMAT, share)

@@ -8,6 +8,7 @@ import warnings
 
 from backbones.errors import InputError, did_you_mean, shown
 from detection.data.pixels import read_image
+from detection.data.resizing import ResizeShortestEdge, channels_first
 
 import cv2
 import numpy as np
@@ -158,7 +159,7 @@ class DetectionMapper:
         """An image (H, W, 3) after `augmentations`, (3, H', W'), and what these did."""
         resized = T.AugInput(image)
         transforms = self._augmentations(resized)
-        return torch.from_numpy(np.ascontiguousarray(resized.image.transpose(2, 0, 1))), transforms
+        return channels_first(resized.image), transforms
 
     def _albumentations(
         self, image: np.ndarray, annotations: list[dict], record: dict
@@ -216,4 +217,6 @@ def _augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """detectron2's crop (in training, where INPUT.CROP asks for it), resize and flip."""
     crop = cfg.INPUT.CROP
     crops = [T.RandomCrop(crop.TYPE, crop.SIZE)] if is_train and crop.ENABLED else []
-    return [*crops, *utils.build_augmentation(cfg, is_train)]
+    resize, *flips = utils.build_augmentation(cfg, is_train)
+    faster = ResizeShortestEdge(resize.short_edge_length, resize.max_size, resize.sample_style, resize.interp)
+    return [*crops, faster, *flips]

@@ -13,6 +13,7 @@ import zlib
 
 from backbones.errors import InputError
 from detection.data.loader import build_test_loader
+from detection.data.resizing import ResizeShortestEdge
 from detection.heads.region_heads import RegionHeads
 from detection.inference.region_scales import RegionScales
 from detection.inference.tiles import TiledDetector
@@ -21,7 +22,6 @@ from residet.engine.loaders import seeded
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.modeling import GeneralizedRCNN, GeneralizedRCNNWithTTA
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
@@ -42,7 +42,7 @@ def as_tested(cfg: CfgNode, model: nn.Module) -> nn.Module:
         InputError: TEST.REGION_SCALES is set and the model's RoI heads do not support it.
     """
     test = cfg.TEST
-    resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    resize = ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     if not isinstance(model, GeneralizedRCNN):
         return model
     if test.AUG.ENABLED:

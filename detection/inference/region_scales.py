@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+from detection.data.resizing import ResizeShortestEdge
 from detection.inference.sight import Sight
 from detection.inference.tiles import resized
 
@@ -59,7 +60,7 @@ class RegionScales(nn.Module):
         height, width = images.image_sizes[0]
         pyramid = []
         for side in self.scales:
-            resize = T.ResizeShortestEdge(side, round(side * self.elongation))
+            resize = ResizeShortestEdge(side, round(side * self.elongation))
             level = model.preprocess_image([{"image": resized(image, resize)}])
             pyramid.append((model.backbone(level.tensor), level.image_sizes[0]))
         factors = torch.tensor([size[0] / height for _, size in pyramid], device=model.device)

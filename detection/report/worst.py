@@ -116,7 +116,7 @@ def _picture(record: dict, detections: list[dict], classes: Sequence[str]) -> Pi
     boxes = np.array([d["bbox"] for d in detections], float).reshape(-1, 4)
     scores, kinds = np.array([d["score"] for d in detections], float), np.array([d["class"] for d in detections], int)
     objects = DatasetObjects.join([record.get("annotations", ())])
-    found = DatasetDetections.join([record["image_id"]], [(boxes, scores, kinds)])
+    found = DatasetDetections.join([0], [(boxes, scores, kinds)])
     matched = tide.match(Overlaps.of(found, objects))
     order = np.argsort(-scores, kind="stable")[: len(matched.scores)]  # as `match` sorts them
     names, counted = objects.classes[~objects.ignored], objects.boxes[~objects.ignored]

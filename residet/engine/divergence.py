@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
 from collections import deque
@@ -26,22 +27,29 @@ class DivergenceWarning(HookBase):
         self.first: list[float] = []
         self.warned = False
         self._recent: deque[float] = deque(maxlen=_WINDOW)
+        self._seen = -1  # the last iteration whose loss has been looked at
 
     def after_step(self):
-        if self.warned or "total_loss" not in (latest := self.trainer.storage.latest()):
+        storage = self.trainer.storage
+        if self.warned or "total_loss" not in storage.latest():
             return
-        loss = latest["total_loss"][0]
+        newest_first = reversed(storage.history("total_loss").values())
+        new = [*itertools.takewhile(lambda entry: entry[1] > self._seen, newest_first)]
+        for loss, self._seen in reversed(new):  # several, where losses are fetched late
+            self._look_at(loss, storage.latest())
+
+    def _look_at(self, loss: float, latest: dict) -> None:
         if len(self.first) < _START:
             self.first.append(loss)
             return
         self._recent.append(loss)
         start, now = min(statistics.fmean(self.first), 2 * self.first[0]), statistics.median(self._recent)
-        if len(self._recent) == _WINDOW and now > _FACTOR * start:
+        if len(self._recent) == _WINDOW and now > _FACTOR * start and not self.warned:
             self.warned = True
             rate = f", learning rate {latest['lr'][0]:.3g}" if "lr" in latest else ""
             log.warning(
                 f"the loss rose from {min(self.first):.3g} at the start to {now:.3g} at iteration "
-                f"{self.trainer.iter}{rate}: training may diverge; try a tenth of SOLVER.BASE_LR, a longer warm-up "
+                f"{self._seen}{rate}: training may diverge; try a tenth of SOLVER.BASE_LR, a longer warm-up "
                 "(SOLVER.WARMUP_ITERS), or SOLVER.CLIP_GRADIENTS.ENABLED True with CLIP_TYPE norm"
             )
 

@@ -133,40 +133,44 @@ class RandomState(HookBase):
     """Restores the state of all random number generators when a run resumes, in each process.
 
     If the number of processes has changed, the generators stay as they are and a warning is logged.
+
+    Args:
+        device: the device of the model, such as "cuda:1"; "cuda" is the present device of the process.
     """
 
-    def __init__(self):
+    def __init__(self, device: str):
+        self.device = torch.device(device)
         self._restored: list = []
 
     def before_train(self):
         if len(self._restored) == comm.get_world_size():
-            _set_random_state(self._restored[comm.get_rank()])
+            _set_random_state(self._restored[comm.get_rank()], self.device)
         elif self._restored:
             log.warning("resumed with another number of processes: random numbers differ from the first run's")
 
     def state_dict(self) -> dict:
-        return {"ranks": comm.all_gather(_random_state())}
+        return {"ranks": comm.all_gather(_random_state(self.device))}
 
     def load_state_dict(self, state: dict) -> None:
         self._restored = state["ranks"]
 
 
-def _random_state() -> dict:
+def _random_state(device: torch.device) -> dict:
     kind, keys, *position = np.random.get_state()
     state = {"torch": torch.get_rng_state(), "python": random.getstate()}
     state["numpy"] = (kind, torch.from_numpy(keys.astype(np.int64)), *position)
-    if torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def _set_random_state(state: dict) -> None:
+def _set_random_state(state: dict, device: torch.device) -> None:
     kind, keys, *position = state["numpy"]
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *position))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 class Saver(HookBase):

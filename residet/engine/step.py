@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
+
+from residet.engine.late import put_losses_late, write_late
 
 import torch
 from detectron2.engine import SimpleTrainer
+from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
 PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -24,10 +28,20 @@ class Step(SimpleTrainer):
         micro_batches: number of batches whose gradients are averaged before an update.
         precision: a name in `PRECISIONS`: the number format of matrix products and convolutions ("float16" brings a
             gradient scaler), or "" for the model's own.
+        logged: iterations between two that fetch the losses from the device, check them, and write them to the metrics.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, micro_batches: int = 1, precision: str = ""):
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        micro_batches: int = 1,
+        precision: str = "",
+        logged: int = 1,
+    ):
         super().__init__(model, None, optimizer)
+        self.logged = logged
+        self._storage: EventStorage | None = None
         self.micro_batches = micro_batches
         self.dtype = PRECISIONS.get(precision)
         self.device_type = next(model.parameters()).device.type
@@ -37,10 +51,22 @@ class Step(SimpleTrainer):
         """Updates the weights once.
 
         Raises:
-            FloatingPointError: the loss or a value that leads to the loss is not finite. The weights have not changed.
+            FloatingPointError: the loss of this iteration, or of one since the losses were last fetched, or a value
+                that leads to the loss is not finite. With `logged` 1 the weights have not changed.
         """
-        try:
+        with self._explained():
             self._run_step()
+
+    def write_late(self) -> None:
+        """Writes the losses that have not been fetched yet to the metrics. Raises FloatingPointError as `run_step`."""
+        if self._storage is not None:
+            with self._explained():
+                write_late(self._storage)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except FloatingPointError as e:
             rate, reason = self.optimizer.param_groups[0]["lr"], " ".join(str(e).split())
             raise FloatingPointError(
@@ -63,7 +89,10 @@ class Step(SimpleTrainer):
             for name, loss in own_losses.items():
                 losses[name] = losses.get(name, 0) + loss.detach()
         self.after_backward()
-        self._write_metrics(losses, data_time)
+        self._storage = get_event_storage()
+        put_losses_late(losses, data_time, self.iter)
+        if (self.iter + 1) % self.logged == 0:
+            write_late(self._storage)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

@@ -50,7 +50,10 @@ class Trainer(TrainerBase):
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
         precision = cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else ""
         ddp_model = create_ddp_model(self.model, device_ids=device_ids)
-        self.step = Step(ddp_model, self.optimizer, cfg.SOLVER.ACCUMULATE, precision)
+        self.logged = min(20, cfg.TEST.EVAL_PERIOD or 20)
+        # On a CPU a number costs nothing to fetch, and a loss that is not finite is found before the weights change.
+        late = 1 if torch.device(cfg.MODEL.DEVICE).type == "cpu" else self.logged
+        self.step = Step(ddp_model, self.optimizer, cfg.SOLVER.ACCUMULATE, precision, late)
         self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
         metadata = self.metadata(cfg) | {"train_data": plan.train_data}
         self.checkpointer = RunCheckpointer(self.model, cfg.OUTPUT_DIR, metadata, trainer=weakref.proxy(self))
@@ -165,6 +168,7 @@ class Trainer(TrainerBase):
         self.step.run_step()
 
     def state_dict(self) -> dict:
+        self.step.write_late()  # no checkpoint holds weights of a loss that is not finite
         return super().state_dict() | {"_trainer": self.step.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -202,9 +206,9 @@ class Trainer(TrainerBase):
             own.append(BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC, cfg.TEST.PATIENCE, best))
         if comm.is_main_process():
             # A writer takes the latest value of each metric, so it must write between two evaluations.
-            own.append(hooks.PeriodicWriter(self.build_writers(), min(20, cfg.TEST.EVAL_PERIOD or 20)))
+            own.append(hooks.PeriodicWriter(self.build_writers(), self.logged))
         self.saver = Saver(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT, self.command)
-        return [*own, RandomState(), self.saver]
+        return [*own, RandomState(cfg.MODEL.DEVICE), self.saver]
 
     def build_writers(self) -> list:
         """Writers of the log, of metrics.json and of TensorBoard's events."""
@@ -221,6 +225,7 @@ class Trainer(TrainerBase):
         return []
 
     def _evaluate(self, average: MovingAverage | None) -> dict:
+        self.step.write_late()
         # The plain weights last: the files that an evaluation leaves are theirs, as model_final.pth is.
         models = ({"_ema": average.averaged.module} if average else {}) | {"": self.checkpointer.model}
         results: dict[str, dict] = {}

@@ -191,7 +191,7 @@ def test_warm_up_lasts_until_the_training_error_is_low():
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], cfg.SOLVER.BASE_LR)
     hook = WarmUpUntilError(optimizer, cfg.CLASSIFICATION.WARMUP_UNTIL_ERROR, cfg.SOLVER.WARMUP_FACTOR)
-    hook.trainer = Trainer(start_iter=0, iter=0)
+    hook.trainer = Trainer(start_iter=0, iter=0, step=SimpleNamespace(write_late=lambda: None))
     hook.before_train()
     seen = []
     with EventStorage() as storage:

@@ -19,6 +19,13 @@ def script(name):
     return module
 
 
+def test_the_tables_of_the_benchmarks_are_those_of_the_figures():
+    module = script("write_benchmarks")
+    text = module.TARGET.read_text(encoding="utf-8")
+    assert text == module.text(text), "run python docs/write_benchmarks.py"
+    assert "| ours, s |" in text.partition(module.BEGIN)[2].partition(module.END)[0]
+
+
 def test_the_documentation_of_the_keys_is_up_to_date():
     module = script("write_config")
     assert all(module.purposes().values())
