@@ -1,1 +1,1 @@
-"""Readers of annotation files that name their images: tables, and the JSON of VIA, LabelMe, Label Studio and Create ML."""
+"""Readers of annotation files that name their images: tables, and JSON of VIA, LabelMe, Label Studio, Create ML."""

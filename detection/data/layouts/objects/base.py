@@ -1,4 +1,4 @@
-"""Annotation files that name their images, as tables and the files of VIA, LabelMe, Label Studio and Create ML do -> dataset dicts."""
+"""Annotation files that name their images, as tables and the JSON of annotation tools do -> dataset dicts."""
 
 from __future__ import annotations
 
