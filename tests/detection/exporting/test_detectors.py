@@ -26,7 +26,7 @@ def exported(detector_run, shapes, tmp_path_factory):
     args = [detector_run / "model_final.pth", "--to", "onnx", "--images", shapes / "images" / "val", "--output", path]
     done = run_tool("export.py", *args)
     assert done.returncode == 0, done.stderr
-    assert "detector of 5 classes for onnx; in 6 images it detects the" in done.stdout
+    assert "detector of 5 classes for onnx in float32; in 6 images it detects the" in done.stdout
     assert [p.name for p in path.parent.iterdir()] == ["detector.onnx"]
     return path
 
@@ -105,6 +105,22 @@ def test_torch_export(detector_run, images, tmp_path):
         detector_run / "model_final.pth", tmp_path / "d.pt2", "torch-export", None, [str(images[0]), str(images[2])]
     )
     assert "in 2 images it detects the" in line and (tmp_path / "d.pt2").is_file()
+
+
+def test_int8_with_the_ap_that_it_costs(detector_run, shapes, images, tmp_path):
+    args = [detector_run / "model_final.pth", "--to", "onnx", "--precision", "int8", "--data", f"{shapes}:val"]
+    args += ["--images", shapes / "images" / "train", "--output", tmp_path / "d.onnx"]
+    done = run_tool("export.py", *args, "--max-loss", 100)
+    assert done.returncode == 0, done.stderr
+    assert "for onnx in int8; on 6 images of" in done.stdout and "times as fast" in done.stdout
+    assert json.loads((detector_run / "results.json").read_text())  # the run's own figures are left alone
+    found = Predictor(tmp_path / "d.onnx", score_threshold=0.05)(images[0])
+    assert found.classes == Predictor(detector_run / "model_final.pth").classes
+    quantised = {node.op_type for node in onnx.load(tmp_path / "d.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear", "NonMaxSuppression"} <= quantised
+    (tmp_path / "d.onnx").unlink()
+    assert_clear_error(run_tool("export.py", *args, "--max-loss", -100), "not written", "more than --max-loss -100")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_without_agreement_there_is_no_file(detector_run, tmp_path):

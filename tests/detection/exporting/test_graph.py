@@ -1,8 +1,11 @@
 """The traceable form of a detector computes what detectron2's model computes, on heads of every kind."""
 
 from backbones.errors import InputError
+from backbones.portable.files import open_session, trace
+from detection.exporting.detectors import write_detector
 from detection.exporting.graph import DetectorGraph, check_exportable
 from detection.exporting.parity import check_parity
+from detection.exporting.runtime import RuntimeDetector
 
 import pytest
 import torch
@@ -23,6 +26,8 @@ def detector(config, *options):
     [
         (FPN, []),
         (C4, []),
+        ("faster_rcnn_wrn34_2.yaml", []),
+        ("faster_rcnn_resnext50_32x4d_fpn.yaml", []),
         (FPN, ["MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True]),
         (FPN, ["MODEL.ROI_HEADS.IN_FEATURES", ["p3"], "MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIAlign"]),
         (FPN, ["INPUT.FORMAT", "BGR", "TEST.DETECTIONS_PER_IMAGE", 7]),
@@ -41,6 +46,37 @@ def test_the_graph_computes_what_the_model_computes(config, options):
     torch.testing.assert_close(boxes, expected.pred_boxes.tensor, rtol=0, atol=1e-3)
     torch.testing.assert_close(scores, expected.scores, rtol=0, atol=1e-6)
     assert torch.equal(classes, expected.pred_classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["faster_rcnn_wrn34_2.yaml", "faster_rcnn_resnext50_32x4d_fpn.yaml"])
+def test_c4_wrn_and_resnext_in_onnx_runtime(config, tmp_path):
+    """The first is a C4 detector, whose heads run stage 5 on each region."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    model = detector(config)
+    model.classes = ("a", "b", "c")
+    write_detector(model, tmp_path / "d.onnx")
+    exported = RuntimeDetector(open_session(tmp_path / "d.onnx")[0])
+    image = torch.randint(256, (3, 100, 131), dtype=torch.uint8)
+    parity = check_parity(model, exported, [{"image": image, "height": 100, "width": 131}], 0.0, 1000)
+    assert parity.detections > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [0, 1])
+def test_torch_export_with_fewer_than_two_detections(count):
+    model = detector(FPN)
+    image = torch.randint(256, (100, 131, 3), dtype=torch.uint8)
+    graph = DetectorGraph(model, "RGB").eval()
+    with torch.no_grad():
+        scores = graph(image)[1]
+        model.roi_heads.box_predictor.test_score_thresh = scores[:2].mean().item() if count else 1.0
+        expected = graph(image)
+        found = trace(graph, torch.zeros(192, 288, 3, dtype=torch.uint8), {0: ("h", 96), 1: ("w", 96)}).module()(image)
+    assert len(expected[1]) == count and [*map(len, found)] == [count] * 3
+    for e, f in zip(expected, found, strict=True):
+        torch.testing.assert_close(e, f)
 
 
 @pytest.mark.parametrize(
