@@ -57,10 +57,16 @@ def check_metadata(content: Mapping, path: str | Path) -> None:
 def check_tensors(state: Mapping[str, Tensor], path: str | Path) -> None:
     """Raises InputError if a tensor is none of plain numbers, or has a value that is not finite."""
     for name, value in state.items():
-        if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
+        is_dense = value.layout == torch.strided and not (value.is_nested or value.is_quantized or value.is_meta)
+        if not is_dense or value.is_complex():
             raise InputError(
-                f"{path}: {shown(name)} is sparse, quantised, complex or empty of values; save a state dict of dense "
-                "tensors, in float32 or float16"
+                f"{path}: {shown(name)} is sparse, nested, quantised, complex or empty of values; save a state dict of "
+                "dense tensors, in float32 or float16"
+            )
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(
+                f"{path}: {shown(name)} repeats fewer values than it has, and would take more memory than the file; "
+                "save its .contiguous()"
             )
         if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise InputError(

@@ -34,9 +34,11 @@ TENSORS = {
     "nan": (with_value(math.nan), "NaN or infinite"),
     "inf": (with_value(math.inf), "NaN or infinite"),
     "half_inf": (lambda t: with_value(-math.inf)(t.half()), "NaN or infinite"),
-    "sparse": (lambda t: t.to_sparse(), "sparse, quantised"),
-    "quantised": (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "sparse, quantised"),
-    "complex": (lambda t: t.to(torch.complex64), "sparse, quantised"),
+    "sparse": (lambda t: t.to_sparse(), "sparse, nested, quantised"),
+    "quantised": (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "sparse, nested, quantised"),
+    "complex": (lambda t: t.to(torch.complex64), "sparse, nested, quantised"),
+    "nested": (lambda t: torch.nested.nested_tensor([t[0], t[1]]), "sparse, nested, quantised"),
+    "repeated": (lambda t: torch.zeros(1).expand(10**6, 10**6), "repeats fewer values"),
 }
 METADATA = {
     "std_0": {"std": [58.0, 0.0, 57.0]},
