@@ -28,6 +28,7 @@ def _are_anchors(value: object) -> bool:
     )
 
 
+_REPEATED = 1 << 30  # bytes: a tensor that a file holds as a few repeated values may unfold to so much
 _TASKS = ("classification", "detection", "localisation, rpn", "localisation, rcnn")
 # Items of a checkpoint's metadata -> whether a value can be used, and in words which can.
 _ALLOWED = {
@@ -63,7 +64,7 @@ def check_tensors(state: Mapping[str, Tensor], path: str | Path) -> None:
                 f"{path}: {shown(name)} is sparse, nested, quantised, complex or empty of values; save a state dict of "
                 "dense tensors, in float32 or float16"
             )
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        if value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), _REPEATED):
             raise InputError(
                 f"{path}: {shown(name)} repeats fewer values than it has, and would take more memory than the file; "
                 "save its .contiguous()"
