@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 
+_LARGEST = 1e30
+
+
 def _numbers(value: object, *, above: float = -math.inf) -> bool:
-    """Whether `value` is a list of finite numbers above a bound."""
+    """Whether `value` is a list of numbers above a bound that float32 holds, not NaN."""
     return isinstance(value, list | tuple) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and v > above for v in value
+        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < _LARGEST and v > above for v in value
     )
 
 

@@ -45,6 +45,8 @@ METADATA = {
     "std_negative": {"std": [58.0, -1.0, 57.0]},
     "std_inf": {"std": [58.0, math.inf, 57.0]},
     "std_nan": {"std": [58.0, math.nan, 57.0]},
+    "std_huge": {"std": [1e300] * 3},
+    "std_beyond_floats": {"std": [10**400] * 3},
     "std_text": {"std": "abc"},
     "std_four": {"std": [1.0] * 4},
     "std_tensor": {"std": torch.ones(3)},
