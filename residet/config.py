@@ -141,6 +141,7 @@ def merge_values(cfg: CfgNode, values: Mapping, source: str, prefix: str = "") -
         name = f"{prefix}{key}"
         if key not in cfg:
             hint = did_you_mean(name, [prefix + known for known in leaves(cfg)])
+            hint = hint or "; docs/config.md has the keys of pretraining and of detection"
             raise InputError(f"{source}: Non-existent config key: {shown(name)[1:-1]}{hint}")
         before = cfg[key]
         if isinstance(before, CfgNode):

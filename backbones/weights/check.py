@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 
+_LARGEST = 1e30
+
+
 def _numbers(value: object, *, above: float = -math.inf) -> bool:
-    """Whether `value` is a list of finite numbers above a bound."""
+    """Whether `value` is a list of numbers above a bound that float32 holds, not NaN."""
     return isinstance(value, list | tuple) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and v > above for v in value
+        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < _LARGEST and v > above for v in value
     )
 
 
@@ -28,6 +31,7 @@ def _are_anchors(value: object) -> bool:
     )
 
 
+_REPEATED = 1 << 30  # bytes: a tensor that a file holds as a few repeated values may unfold to so much
 _TASKS = ("classification", "detection", "localisation, rpn", "localisation, rcnn")
 # Items of a checkpoint's metadata -> whether a value can be used, and in words which can.
 _ALLOWED = {
@@ -57,10 +61,16 @@ def check_metadata(content: Mapping, path: str | Path) -> None:
 def check_tensors(state: Mapping[str, Tensor], path: str | Path) -> None:
     """Raises InputError if a tensor is none of plain numbers, or has a value that is not finite."""
     for name, value in state.items():
-        if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
+        is_dense = value.layout == torch.strided and not (value.is_nested or value.is_quantized or value.is_meta)
+        if not is_dense or value.is_complex():
             raise InputError(
-                f"{path}: {shown(name)} is sparse, quantised, complex or empty of values; save a state dict of dense "
-                "tensors, in float32 or float16"
+                f"{path}: {shown(name)} is sparse, nested, quantised, complex or empty of values; save a state dict of "
+                "dense tensors, in float32 or float16"
+            )
+        if value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), _REPEATED):
+            raise InputError(
+                f"{path}: {shown(name)} repeats fewer values than it has, and would take more memory than the file; "
+                "save its .contiguous()"
             )
         if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise InputError(

@@ -52,8 +52,10 @@ def parse_yaml(text: str, source: str | Path) -> dict:
         content = yaml.safe_load(text)
         content = {} if content is None else content
         _count(content)
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as e:
-        raise InputError(f"{source}: {' '.join(str(e).split()) or 'is nested too deep'}") from e
+    except (RecursionError, MemoryError) as e:
+        raise InputError(f"{source}: is nested too deep; a config has a few levels of keys") from e
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as e:
+        raise InputError(f"{source}: {' '.join(str(e).split())}; correct the file there") from e
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"{source}: holds {shown(content)}, not keys with values; a config has lines KEY: VALUE")
     return content

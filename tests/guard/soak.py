@@ -1,8 +1,8 @@
 """Memory, open files and threads of long trainings with many evaluations and checkpoints: `make soak MINUTES=180`.
 
 Trains a detector and a classifier side by side, each with a DataLoader process, and reads /proc (Linux) every few
-seconds. Writes the samples as JSON and draws them. The slope is that of a straight line through the samples after the
-first quarter, in which caches fill.
+seconds. Writes the samples as JSON and draws them. The slope is that of a straight line through the samples between
+evaluations, which start a DataLoader process more, after the first quarter of the time, in which caches fill.
 
 PYTHONPATH=.:tests/helpers python tests/guard/soak.py --minutes 180 --output output/soak
 PYTHONPATH=.:tests/helpers python tests/guard/soak.py --draw --output output/soak --picture docs/soak.svg
@@ -54,12 +54,16 @@ def processes_of(pid):
 
 
 def figures(pid):
-    """Memory in MiB (what processes share is counted once), open files and threads of a process and its children."""
+    """Memory in MiB, open files and threads of a process and its children.
+
+    Memory that a process shares with its children counts once. Pages of files, such as libraries, do not count, since
+    they are shared with whatever else runs on the machine.
+    """
     found = dict.fromkeys(FIGURES, 0)
     for number in processes_of(pid):
         folder = Path(f"/proc/{number}")
         rollup = (folder / "smaps_rollup").read_text()
-        found["memory"] += int(rollup.split("Pss:")[1].split()[0]) / 1024
+        found["memory"] += sum(int(rollup.split(f"{key}:")[1].split()[0]) for key in ("Pss_Anon", "Pss_Shmem")) / 1024
         found["files"] += len(os.listdir(folder / "fd"))
         found["threads"] += len(os.listdir(folder / "task"))
         found["processes"] += 1
@@ -102,6 +106,8 @@ def soak(output, minutes, period):
 def slopes(samples):
     """Figure -> (mean, change in % an hour), after the first quarter of the time."""
     rest = [s for s in samples if s["seconds"] >= samples[-1]["seconds"] / 4]
+    fewest = min(s["processes"] for s in rest)
+    rest = [s for s in rest if s["processes"] == fewest]
     hours = np.array([s["seconds"] for s in rest]) / 3600
     found = {}
     for figure in FIGURES:
