@@ -20,16 +20,8 @@ NETWORKS = ("resnet50", "wrn34_2", "resnext50_32x4d", "wrn50_2_bottleneck", "res
 WITH_C4 = ("resnet50", "wrn34_2")
 # At 32 px, the map of stage 5 is a single cell. Of a 3x3 convolution there, only the weight in the middle would learn.
 PRETRAINING = ["CLASSIFICATION.SIZE", "64", "CLASSIFICATION.RESIZE", "64", "SOLVER.IMS_PER_BATCH", "64"]
-PRETRAINING += [
-    "CLASSIFICATION.EVAL_EPOCHS",
-    "0",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "200",
-    "SOLVER.AMP.ENABLED",
-    "True",
-    "SOLVER.AMP.DTYPE",
-    "bfloat16",
-]
+PRETRAINING += ["CLASSIFICATION.EVAL_EPOCHS", "0", "SOLVER.CHECKPOINT_PERIOD", "200"]
+PRETRAINING += ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bfloat16"]
 DETECTION = ["INPUT.MIN_SIZE_TRAIN", "(224,)", "INPUT.MIN_SIZE_TEST", "224", "SOLVER.IMS_PER_BATCH", "2"]
 # An evaluation every 100 iterations gives AP over the training, which report.html draws.
 DETECTION += ["SOLVER.MAX_ITER", "400", "SOLVER.CHECKPOINT_PERIOD", "100", "TEST.EVAL_PERIOD", "100"]

@@ -54,18 +54,10 @@ def pretraining_start(content):
     return titles, body
 
 
-def comparison(content):
-    """Detectors side by side, as tools/compare.py writes them into comparison.json."""
-    body = []
-    for row in content["rows"]:
-        seeds = f"{len(row['seeds'])} of {row['wanted']}"
-        body.append([row["name"], seeds, *(spread(row[figure]["of_seeds"]) for figure in ("AP", "AP50", "AP75"))])
-    return ["run", "seeds", "AP", "AP50", "AP75"], body
-
-
+# The versions that stand below a table.
 SHOWN = ("python", "torch", "torchvision", "detectron2", "processor cores")
 # Name of the data -> its table: content -> (titles, rows of cells).
-TABLES = {"transfer": transfer, "pretraining_start": pretraining_start, "freezing": comparison}
+TABLES = {"transfer": transfer, "pretraining_start": pretraining_start}
 
 
 def block(name):

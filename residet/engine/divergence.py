@@ -48,7 +48,7 @@ class DivergenceWarning(HookBase):
             self.warned = True
             rate = f", learning rate {latest['lr'][0]:.3g}" if "lr" in latest else ""
             log.warning(
-                f"the loss rose from {min(self.first):.3g} at the start to {now:.3g} at iteration "
+                f"the loss rose from {min(start, self.first[0]):.3g} at the start to {now:.3g} at iteration "
                 f"{self._seen}{rate}: training may diverge; try a tenth of SOLVER.BASE_LR, a longer warm-up "
                 "(SOLVER.WARMUP_ITERS), or SOLVER.CLIP_GRADIENTS.ENABLED True with CLIP_TYPE norm"
             )
