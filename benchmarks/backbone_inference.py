@@ -1,7 +1,8 @@
-"""How long does a network take for one image of 224 x 224, run by a file for OpenVINO or ONNX Runtime, against torchvision?
+"""How long does a network take for an image, run by OpenVINO or ONNX Runtime, against torchvision?
 
-The files are those of `tools/export.py CLASSIFIER --to onnx`, opened with the backend that the job names. The peer is
-torchvision's model in evaluation mode, without gradients. The weights are random and the same. One CPU core.
+One image of 224 x 224. The files are those of `tools/export.py CLASSIFIER --to onnx`, opened with the backend that the
+job names. The peer is torchvision's model in evaluation mode, without gradients. The weights are random and the same.
+torch has one thread. The runtimes take all cores, so that the ratio of CPU time is the one to read.
 
 benchmarks/backbone_inference.py
 """

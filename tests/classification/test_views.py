@@ -119,3 +119,15 @@ def test_training_on_more_classes_than_val_has(shapes, tmp_path):
     done = pretrain(*args, "CLASSIFICATION.CLASS_LIST", tmp_path / "classes.txt")
     assert done.returncode == 0, done.stderr
     assert "top1_error_2way" in json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+def test_ten_crops_take_the_memory_of_one():
+    sizes = []
+
+    def network(images):
+        sizes.append(len(images))
+        return images.mean((2, 3))
+
+    images = torch.rand(3, 10, 3, 4, 4)
+    expected = images.mean((3, 4)).softmax(2).mean(1)
+    assert torch.allclose(Crops()(network, images), expected) and max(sizes) == 3

@@ -4,7 +4,7 @@ Counted are numbers and arrays that leave the device (item, bool, float, tolist,
 on values (nonzero, unique, indexing by a mask), and small tensors that Python lists are made into on the device.
 """
 
-import traceback
+import sys
 from collections import Counter
 
 import torch
@@ -41,9 +41,11 @@ class HostSyncs(TorchDispatchMode):
         self._functions.__exit__(*args)
 
     def count(self):
-        frames = [f for f in traceback.extract_stack() if "/torch/" not in f.filename and __file__ != f.filename]
-        last = frames[-1]
-        self.places[f"{'/'.join(last.filename.split('/')[-2:])}:{last.lineno} {last.name}"] += 1
+        frame = sys._getframe(1)
+        while "/torch/" in frame.f_code.co_filename or frame.f_code.co_filename == __file__:
+            frame = frame.f_back
+        file = "/".join(frame.f_code.co_filename.split("/")[-2:])
+        self.places[f"{file}:{frame.f_lineno} {frame.f_code.co_name}"] += 1
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.overloadpacket.__name__
@@ -65,7 +67,7 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         leaves = function is torch.Tensor.to and any(isinstance(a, str) and a == "cpu" for a in args[1:])
-        made = function in _MADE and not isinstance(args[0], torch.Tensor)
+        made = function in _MADE and not isinstance(args[0], torch.Tensor) and (kwargs or {}).get("device") is not None
         if function in _LEAVING or leaves or made:
             self.counter.count()
         return function(*args, **(kwargs or {}))
