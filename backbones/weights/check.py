@@ -11,7 +11,6 @@ from backbones.errors import InputError, shown
 import torch
 from torch import Tensor
 
-
 _LARGEST = 1e30
 
 
