@@ -44,6 +44,7 @@ bench: setup
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/classification_input.py $(IMAGES)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/detection_input.py $(IMAGES)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/backbone_inference.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py
 	$(BIN)/python docs/write_benchmarks.py
 
 lint: setup

@@ -4,10 +4,13 @@ Each library decodes JPEG files, takes a random crop of random scale and aspect 
 flips it at random and gives a (3, 224, 224) uint8 tensor, with and without antialiasing. albumentations has no
 antialiased bilinear resize: INTER_AREA, the mean over an area, is its closest method.
 
+Then the CPU time of single steps that the way from a JPEG file into a batch could take: decoders, and normalisation.
+
 benchmarks/augmentation.py FOLDER [--runs 7]
 """
 
 import argparse
+import io
 import os
 import statistics
 import time
@@ -17,12 +20,14 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import albumentations
 import cv2
+import numpy as np
 import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
 PEER = "v2 on PIL, antialias"
+MEAN, STD = torch.tensor([[[123.7]], [[116.3]], [[103.5]]]), torch.tensor([[[58.4]], [[57.1]], [[57.4]]])
 
 
 def v2_pil():
@@ -49,8 +54,24 @@ def cv2_albumentations(interpolation):
     return lambda path: augment(image=cv2.imread(path, cv2.IMREAD_COLOR_RGB))["image"]
 
 
+def steps_of(paths):
+    """Single steps, each over all files: name -> function."""
+    files = [Path(path).read_bytes() for path in paths]
+    tensors = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+    arrays = [np.frombuffer(data, np.uint8) for data in files]
+    batch = torch.randint(0, 256, (len(files), 3, 224, 224), dtype=torch.uint8)
+    return {
+        "decode by PIL": lambda: [Image.open(io.BytesIO(data)).convert("RGB") for data in files],
+        "decode by torchvision": lambda: [decode_jpeg(t, mode=ImageReadMode.RGB) for t in tensors],
+        "decode by OpenCV": lambda: [cv2.imdecode(a, cv2.IMREAD_COLOR_RGB) for a in arrays],
+        "decode by OpenCV, half the size": lambda: [cv2.imdecode(a, cv2.IMREAD_REDUCED_COLOR_2) for a in arrays],
+        "normalise": lambda: (batch - MEAN) / STD,
+        "normalise in place": lambda: batch.to(torch.float32).sub_(MEAN).div_(STD),
+    }
+
+
 def main():
-    """Prints the images per second of each library."""
+    """Prints the images per second of each library, and the milliseconds of single steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="folder with JPEG files, also in subfolders")
     parser.add_argument("--runs", type=int, default=7, help="number of passes over the files (default 7)")
@@ -78,6 +99,15 @@ def main():
     print(f"{len(paths)} images, {args.runs} runs, one core; medians")
     for name, rate in median.items():
         print(f"{name:45} {rate:7.1f} images/s {rate / median[PEER]:6.2f} x")
+    steps = steps_of(paths)
+    seconds = {name: [] for name in steps}
+    for _ in range(args.runs):
+        for name, step in steps.items():
+            start = time.process_time()
+            step()
+            seconds[name].append(time.process_time() - start)
+    for name, values in seconds.items():
+        print(f"{name:45} {1000 * statistics.median(values) / len(paths):7.2f} ms an image")
 
 
 if __name__ == "__main__":
