@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.portable.files import target_files
+from backbones.portable.files import Session, target_files
 from backbones.portable.networks import export_network
-from backbones.portable.precision import Measure
+from backbones.portable.precision import Measure, Score
 from backbones.weights.read import read_weights
 from detection.build import build_trained_detector
+from detection.data.catalog import resolve_datasets
+from detection.data.layouts.sources import find_split
 from detection.data.mapper import DetectionMapper
-from detection.export_score import measure_detector
 from detection.exporting.detectors import export_detector
-from detection.exporting.runtime import pixels_for
+from detection.exporting.runtime import RuntimeDetector, pixels_for
+from detection.inference.modes import resolve_plain_testing
 from detection.prediction.images import pixels_of
 from detection.prediction.sources import Images, find_source
+from detection.trainer import DetectionTrainer
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import nn
 
 _CHECKED = 8  # most images that a file is checked with
 _SAMPLED = 64  # most images that int8 takes its ranges from
@@ -88,3 +96,33 @@ def export_portable(
         or f"in {parity.images} images it detects the {parity.detections} objects that the model detects: boxes to "
         f"{parity.pixels:.4f} pixels, scores to {parity.score:.1e}"
     )
+
+
+def measure_detector(model: nn.Module, data: str) -> Measure:
+    """What scores files of a detector by COCO's AP.
+
+    Args:
+        model: the detector that the files are made of.
+        data: annotated data, as `--val` of tools/train_net.py takes them.
+
+    Raises:
+        InputError: the data cannot be read, have no annotations, or have classes that the detector does not know.
+    """
+    cfg = model.cfg.clone()
+    cfg.defrost()
+    name = find_split(data, "val", "--data", "")
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.DATASETS.CLASSES = (), (name,), tuple(model.classes)
+    cfg.TEST.EVALUATORS, cfg.TEST.LOSS = ("coco",), False
+    resolve_plain_testing(cfg)
+    resolve_datasets(cfg)
+    if not MetadataCatalog.get(name).annotated:
+        raise InputError(f"--data: {data} has no annotations; name data with boxes")
+
+    def measure(session: Session) -> Score:
+        with tempfile.TemporaryDirectory() as folder:
+            cfg.OUTPUT_DIR = folder
+            results = DetectionTrainer.test(cfg, RuntimeDetector(session, cfg.INPUT.FORMAT))
+            seconds = json.loads(Path(folder, "inference", "speed.json").read_text())
+        return Score("AP", results["bbox"]["AP"], name, len(DatasetCatalog.get(name)), seconds["inference_ms"])
+
+    return measure

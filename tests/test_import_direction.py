@@ -22,6 +22,7 @@ ARROWS = {
     "residet": {"residet.cli", "residet.schema", "backbones", "backbones.weights"},
     "residet.engine": {"residet", "backbones", "backbones.weights"},
     "classification": {
+        "backbones.portable",
         "classification.data",
         "classification.papers",
         "classification.schema",
