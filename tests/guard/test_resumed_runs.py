@@ -126,6 +126,19 @@ def test_interrupted_later_the_message_names_resume(shapes, tmp_path, monkeypatc
     assert done.returncode == 130 and "go on from model_final.pth with: " in done.stderr
 
 
+def test_a_long_run_keeps_the_latest_values_of_a_metric_alone(shapes, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr("residet.engine.trainer._HISTORY", 3)
+    whole = ClassificationTrainer.after_train
+    monkeypatch.setattr(
+        ClassificationTrainer,
+        "after_train",
+        lambda trainer: kept.extend(len(h.values()) for h in trainer.storage.histories().values()) or whole(trainer),
+    )
+    done = pretrain("--data", shapes / "crops", *SHORT, "SOLVER.MAX_ITER", 6, "OUTPUT_DIR", tmp_path / "run")
+    assert done.returncode == 0 and max(kept) == 3, (kept, done.stderr)
+
+
 def test_a_worker_that_is_killed_is_a_message_and_the_run_is_saved(shapes, tmp_path, monkeypatch):
     command = ["--data", shapes / "crops", *SHORT, "SOLVER.CHECKPOINT_PERIOD", 99, "SOLVER.MAX_ITER", 8]
     command += ["DATALOADER.NUM_WORKERS", 1, "OUTPUT_DIR", tmp_path / "run"]
