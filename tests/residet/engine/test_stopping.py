@@ -5,10 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
-
-from residet.sweep import call
 
 import pytest
 import torch
@@ -88,15 +85,23 @@ time.sleep(600)
 """
 
 
-def test_ctrl_c_lets_the_run_of_a_sweep_save(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+SWEEP = """
+import sys
+from residet.sweep import call
+try:
+    call([sys.executable, "-c", sys.argv[1]], deadline=None)
+except KeyboardInterrupt as e:
+    print(e)
+"""
 
-    def interrupt():
+
+def test_ctrl_c_lets_the_run_of_a_sweep_save(tmp_path):
+    command = [sys.executable, "-c", SWEEP, SAVES_ON_SIGTERM]
+    env = os.environ | {"PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as sweep:
         while not (tmp_path / "ready").exists():
+            assert sweep.poll() is None
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
-        call([sys.executable, "-c", SAVES_ON_SIGTERM], deadline=None)
+        sweep.send_signal(signal.SIGINT)
+        assert "the same command goes on" in sweep.communicate(timeout=LIMIT)[0] and sweep.returncode == 0
     assert (tmp_path / "saved").exists()
