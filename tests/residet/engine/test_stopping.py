@@ -1,5 +1,6 @@
 """What a run that is stopped tells the user: whether there is something to go on from, and by which command."""
 
+import json
 import os
 import shlex
 import signal
@@ -8,8 +9,7 @@ import sys
 import time
 
 import pytest
-import torch
-from run_tools import LIMIT, PROJECT, pretrain
+from run_tools import LIMIT, PROJECT
 
 SHORT = ["--arch", "cifar_resnet20", "CLASSIFICATION.SIZE", "16", "CLASSIFICATION.RESIZE", "16"]
 SHORT += ["SOLVER.IMS_PER_BATCH", "8", "DATALOADER.NUM_WORKERS", "1", "CLASSIFICATION.EVAL_EPOCHS", "0"]
@@ -19,35 +19,48 @@ def arguments(shapes, output, *extra):
     return [*SHORT, "--data", str(shapes / "crops"), *extra, "OUTPUT_DIR", str(output)]
 
 
-@pytest.fixture
-def interrupted_twice(monkeypatch):
-    """Ctrl-C twice, as soon as the third iteration begins."""
-    whole, calls = torch.optim.Optimizer.zero_grad, []
+INTERRUPTED_TWICE = """
+import json, os, signal, sys
+sys.path.insert(0, "tools")
+import pretrain, torch
+whole, calls = torch.optim.Optimizer.zero_grad, []
+def zero_grad(optimizer, *args, **options):
+    calls.append(optimizer)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    return whole(optimizer, *args, **options)
+torch.optim.Optimizer.zero_grad = zero_grad
+print("exit codes", [pretrain.main(args) for args in json.loads(sys.argv[1])])
+"""
 
-    def zero_grad(optimizer, *args, **options):
-        calls.append(optimizer)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-        return whole(optimizer, *args, **options)
 
-    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", zero_grad)
+def interrupted_twice(*commands):
+    """Trains in a process of its own, which gets ctrl-C twice as soon as the third iteration begins.
+
+    Returns:
+        what the process prints; "exit codes …" has the exit code of each of the commands, one after the other.
+    """
+    command = [sys.executable, "-c", INTERRUPTED_TWICE, json.dumps(commands)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
 
 
-def test_a_second_ctrl_c_ends_the_run_at_once(shapes, tmp_path, interrupted_twice):
-    done = pretrain(*arguments(shapes, tmp_path / "run", "SOLVER.CHECKPOINT_PERIOD", 1))
-    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+def test_a_second_ctrl_c_ends_the_run_at_once(shapes, tmp_path):
+    """And the signals were for the run that has ended: the same process evaluates the run's checkpoint."""
+    train = arguments(shapes, tmp_path / "run", "SOLVER.CHECKPOINT_PERIOD", "1")
+    weights = ["--weights", str(tmp_path / "run" / "model_0000001.pth")]
+    done = interrupted_twice(train, [*arguments(shapes, tmp_path / "evaluation"), "--eval-only", *weights])
+    assert "exit codes [130, 0]" in done.stdout, done.stderr
     assert "interrupted; go on from model_0000001.pth with: " in done.stderr
     assert "--resume" in done.stderr and str(tmp_path / "run") in done.stderr
-    # The signal was for the run that has ended, not for what the same process does next.
-    weights = ["--weights", tmp_path / "run" / "model_0000001.pth"]
-    done = pretrain(*arguments(shapes, tmp_path / "evaluation"), "--eval-only", *weights)
-    assert done.returncode == 0, done.stderr
 
 
-def test_before_the_first_checkpoint_there_is_nothing_to_go_on_from(shapes, tmp_path, interrupted_twice):
-    done = pretrain(*arguments(shapes, tmp_path / "run"))
-    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+def test_before_the_first_checkpoint_there_is_nothing_to_go_on_from(shapes, tmp_path):
+    done = interrupted_twice(arguments(shapes, tmp_path / "run"))
+    assert "exit codes [130]" in done.stdout, done.stderr
     assert "interrupted before the first checkpoint" in done.stderr and "--resume" not in done.stderr
 
 
@@ -60,8 +73,8 @@ def test_ctrl_c_prints_the_command_that_goes_on(shapes, tmp_path):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options
     ) as process:
-        log, end = output / "log.txt", time.monotonic() + LIMIT
-        while not (log.is_file() and "Starting training" in log.read_text()):
+        metrics, end = output / "metrics.json", time.monotonic() + LIMIT
+        while not (metrics.is_file() and metrics.stat().st_size):  # which the 20th iteration writes
             assert process.poll() is None and time.monotonic() < end, process.stderr.read()
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
