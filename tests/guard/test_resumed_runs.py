@@ -205,9 +205,11 @@ import ctypes, signal, backbones, residet.engine.resume as stop
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which the tests may run, ignores it
 stop.STOP.install()
 print("ready", flush=True)
+while not stop.STOP.asked:
+    ctypes.CDLL(None).sleep(1)  # a signal that arrives before does not end the sleep
+print("asked", stop.STOP.asked, flush=True)
 while True:
     ctypes.CDLL(None).sleep(1000)
-    print("asked", stop.STOP.asked, flush=True)
 """
 
 
