@@ -7,7 +7,7 @@ import argparse
 import resource
 import time
 
-import detection  # noqa: F401
+import detection  # noqa: F401  makes `import detectron2` work
 from detection.evaluation.bootstrap import RESAMPLES, average_precision, draws, figures, interval, match
 
 import numpy as np

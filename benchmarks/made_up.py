@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-import detection  # noqa: F401
+import detection  # noqa: F401  makes `import detectron2` work
 from detection.config import default_config
 from detection.data.catalog import resolve_datasets
 
