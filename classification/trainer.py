@@ -128,6 +128,7 @@ class ClassificationTrainer(Trainer):
             "task": "classification",
             "arch": cfg.CLASSIFICATION.ARCH,
             "initial_weights": cfg.MODEL.WEIGHTS,
+            "norm": cfg.CLASSIFICATION.NORM,
             **pixels,
             "channel_order": "RGB",
             "input_size": cfg.CLASSIFICATION.SIZE,

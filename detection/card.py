@@ -56,7 +56,7 @@ def write_detector_card(cfg: CfgNode, model: nn.Module, rows: dict[str, dict[str
         },
         classes=cfg.DATASETS.CLASSES,
         data=data,
-        recipe=recipe_of(cfg, images),
+        recipe=recipe_of(cfg, images) | _phases(cfg),
         figures_of="Of model_final.pth, in %; AP is COCO's, the mean over IoU .5 to .95. report.html has intervals.",
         figures=rows,
         limits=_limits(data, cfg.DATASETS.CLASSES),
@@ -68,6 +68,10 @@ def _data(name: str, use: str) -> DataOfCard:
     found = describe(name)
     classes = {c: counts["boxes"] for c, counts in found["classes"].items()}
     return DataOfCard(name, use, found["images"], classes, found["boxes"])
+
+
+def _phases(cfg: CfgNode) -> dict[str, str]:
+    return {"phases": ", ".join(phase["name"] for phase in cfg.PHASES)} if cfg.PHASES else {}
 
 
 def _frozen(cfg: CfgNode) -> str:

@@ -22,7 +22,8 @@ from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
 from backbones.whole_files import write_json
-from detection.build import model_config
+from detection.build import build_model, model_config
+from detection.card import write_detector_card
 from detection.data.catalog import slug
 from detection.inference.modes import resolve_plain_testing
 from detection.propose import propose
@@ -104,7 +105,7 @@ def train_phases(plan: RunPlan, overridden_keys: Collection[str] = ()) -> None:
     """Runs the phases. A phase that is done is passed over; a phase that was stopped goes on.
 
     Where the last phase shares its backbone, frozen, with the RPN of its proposals, the two together are a Faster
-    R-CNN, OUTPUT_DIR/model_final.pth.
+    R-CNN, OUTPUT_DIR/model_final.pth with its model_card.md.
 
     Args:
         plan: of the run, with PHASES in its config.
@@ -133,9 +134,11 @@ def train_phases(plan: RunPlan, overridden_keys: Collection[str] = ()) -> None:
             propose(phase_cfg, rpn, {name: proposal_file(folder, name) for name in names})
         comm.synchronize()
     if comm.is_main_process():
-        _join(cfg)
-        last = Path(cfg.OUTPUT_DIR, cfg.PHASES[-1]["name"], "results.json")
-        write_json(json.loads(last.read_text()), Path(cfg.OUTPUT_DIR, last.name))
+        results = json.loads(Path(cfg.OUTPUT_DIR, cfg.PHASES[-1]["name"], "results.json").read_text())
+        if _join(cfg):
+            rows = {name: {k: v for k, v in row.items() if "/" not in k} for name, row in results.items()}
+            write_detector_card(cfg, build_model(cfg), rows)
+        write_json(results, Path(cfg.OUTPUT_DIR, "results.json"))
 
 
 def _plan_phase(plan: RunPlan, phase_cfg: CfgNode) -> RunPlan:
@@ -203,19 +206,20 @@ def proposal_file(folder: Path, dataset_name: str) -> Path:
     return folder / "proposals" / f"{slug(dataset_name)}.pth"
 
 
-def _join(cfg: CfgNode) -> None:
-    """Writes RPN and Fast R-CNN as one Faster R-CNN, where they share their backbone."""
+def _join(cfg: CfgNode) -> bool:
+    """Writes RPN and Fast R-CNN as one Faster R-CNN, where they share their backbone. Returns whether they do."""
     last = cfg.PHASES[-1]
     if "proposals" not in last:
-        return
+        return False
     rpn, detector = (
         read_checkpoint(Path(cfg.OUTPUT_DIR, name, "model_final.pth")) for name in (last["proposals"], last["name"])
     )
     shared = [k for k in rpn["model"] if k.startswith("backbone.")]
     if not all(torch.equal(rpn["model"][k], detector["model"][k]) for k in shared):
         log.info("RPN and Fast R-CNN share no features: each is in the folder of its phase")
-        return
+        return False
     content = {k: v for k, v in detector.items() if k not in ("trainer", "iteration")}
     heads = {k: v for k, v in rpn["model"].items() if k.startswith("proposal_generator.")}
     joined = {"model": {**detector["model"], **heads}, "config": model_config(cfg)}  # whose proposals are its own RPN's
     save_checkpoint(content | joined, Path(cfg.OUTPUT_DIR, "model_final.pth"))
+    return True

@@ -109,6 +109,7 @@ class DetectionTrainer(Trainer):
             "task": "detection",
             "arch": spec_of_builder(cfg.MODEL.BACKBONE.NAME).name,
             "initial_weights": cfg.MODEL.WEIGHTS,
+            "norm": cfg.MODEL.RESNETS.NORM,
             "mean": list(cfg.MODEL.PIXEL_MEAN),
             "std": list(cfg.MODEL.PIXEL_STD),
             "channel_order": cfg.INPUT.FORMAT,

@@ -9,7 +9,7 @@ from pathlib import Path
 from backbones.errors import InputError
 from backbones.portable.files import OPSET, Session, new_file, open_written, trace, write
 from backbones.portable.precision import Measure, cost, reduce_precision
-from backbones.weights.load import feature_state, load_state, spec_of
+from backbones.weights.load import feature_state, load_state, norm_of, spec_of
 from backbones.weights.read import Weights, read_weights
 
 import numpy as np
@@ -135,12 +135,12 @@ def _graph(weights: Weights, part: str, arch: str) -> tuple[NetworkGraph, dict]:
         raise InputError(f"{weights.path}: does not say the mean and std of its pixels; add the keys mean and std")
     spec = spec_of(weights, arch)
     maps = [] if part == "classifier" else list(spec.channels)
-    network, state = spec.build(None), feature_state(spec, weights)
+    network, state = spec.build(None, norm=norm_of(weights)), feature_state(spec, weights)
     if part == "classifier":
         bias = weights.state.get(f"{spec.last_layer}.bias")
         if bias is None:
             raise InputError(f"{weights.path}: holds no classifier; give --part backbone")
-        network, state = spec.build(len(bias)), weights.state
+        network, state = spec.build(len(bias), norm=norm_of(weights)), weights.state
     load_state(network, state, weights.path)
     order, size = weights.channel_order or "RGB", weights.input_size or spec.input_size
     metadata = {

@@ -39,6 +39,7 @@ _ALLOWED = {
     "std": (lambda v: _numbers(v, above=0) and len(v) == 3, "three finite numbers above 0"),
     "channel_order": (lambda v: isinstance(v, str) and v in ("RGB", "BGR"), "RGB or BGR"),
     "initial_weights": (lambda v: isinstance(v, str), "text"),
+    "norm": (lambda v: isinstance(v, str), "the name of a kind of norm layers"),
     "input_size": (lambda v: isinstance(v, int) and v > 0, "a number of pixels"),
     "classes": (
         lambda v: isinstance(v, list | tuple) and all(isinstance(name, str) and name for name in v),

@@ -22,6 +22,7 @@ log = logging.getLogger("residet")
 # What stands before the names of a backbone's parameters in the file of a detector: of detectron2's with a feature
 # pyramid, of torchvision's, and of detectron2's without a pyramid.
 _IN_DETECTOR = ("backbone.bottom_up.", "backbone.body.", "backbone.")
+_GROUPS = 32  # of group norm in detectron2's networks (detectron2.layers.get_norm), and in ours
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def load_backbone(
     path: str | Path,
     arch: str = "",
     *,
-    norm: Norm = nn.BatchNorm2d,
+    norm: Norm | None = None,
     checkpoint_activations: bool = False,
     stages: int | None = None,
     partial: bool = False,
@@ -182,7 +183,7 @@ def load_backbone(
         path: a file of residet, torchvision, timm, detectron2 or Caffe2; or a name of published weights, such as
             "timm:resnet50.a1_in1k" (docs/weights.md).
         arch: name of the network. Needed only if `spec_of` cannot tell the network from the file.
-        norm: makes the norm layer for a number of channels.
+        norm: makes the norm layer for a number of channels; None takes `norm_of` the file.
         checkpoint_activations: as of `ResidualNet`.
         stages: number of stages to build after the stem; None builds all.
         partial: no error if the file does not fill the whole network.
@@ -198,6 +199,7 @@ def load_backbone(
     """
     weights = read_weights(path, arch)
     spec = spec_of(weights, arch)
+    norm = norm or norm_of(weights)
     network = spec.build(None, norm=norm, stages=stages, checkpoint_activations=checkpoint_activations)
     with torch.device("meta"):
         left_out = spec.build(None).state_dict().keys() - network.state_dict().keys()
@@ -205,6 +207,11 @@ def load_backbone(
     report(str(load_state(network, state, weights.path, partial=partial)))
     network.pretrained_cfg = weights.metadata | {"arch": spec.name}
     return network
+
+
+def norm_of(weights: Weights) -> Norm:
+    """What makes norm layers like those of a file: group norm where the file says so, batch norm for all others."""
+    return functools.partial(nn.GroupNorm, _GROUPS) if weights.norm == "GN" else nn.BatchNorm2d
 
 
 def feature_state(spec: NetworkSpec, weights: Weights) -> dict[str, Tensor]:
@@ -234,7 +241,7 @@ def fill_network(spec: NetworkSpec, path: str | Path, num_classes: int | None = 
     last = [f"{spec.last_layer}.weight", f"{spec.last_layer}.bias"]
     outputs = len(weights.state[last[1]]) if last[1] in weights.state else 0
     wanted = outputs if num_classes is None else num_classes
-    network = spec.build(wanted or None, **options)
+    network = spec.build(wanted or None, **{"norm": norm_of(weights), **options})
     if wanted:
         load_state(network, weights.state, weights.path, skip=last if wanted != outputs else ())
     else:

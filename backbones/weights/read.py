@@ -34,6 +34,7 @@ class CheckpointMetadata:
         input_size: side of the training images, in pixels.
         classes: names of the classes, in the order of the outputs.
         initial_weights: the weights that the training started from, as the user named them; "" for random ones.
+        norm: detectron2's name of the norm layers: "BN", "FrozenBN", "GN", …
     """
 
     task: str | None = None
@@ -44,6 +45,7 @@ class CheckpointMetadata:
     input_size: int | None = None
     classes: tuple[str, ...] | None = None
     initial_weights: str | None = None
+    norm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

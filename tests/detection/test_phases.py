@@ -51,6 +51,9 @@ def test_four_steps_end_in_one_detector(shapes, tmp_path):
     assert torch.equal(joined[rpn], found["rpn_shared"][rpn]) and not torch.equal(joined[rpn], found["rpn"][rpn])
     boxes, scores = read_proposals(str(next((out / "rpn" / "proposals").glob("*train*.pth"))))
     assert len(boxes) == 16 and 20 < max(map(len, boxes.values())) <= 50 and boxes.keys() == scores.keys()
+    card = (out / "model_card.md").read_text()
+    assert "| phases | rpn, fast\\_rcnn, rpn\\_shared, " in card and "| files | `model_final.pth` |" in card
+
     results = json.loads((out / "rpn" / "results.json").read_text())
     assert "AR@100" in next(iter(results.values()))
 

@@ -1,5 +1,6 @@
 """Classifiers and backbones in the runtimes themselves."""
 
+import functools
 import json
 
 from backbones import create_network
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from run_tools import assert_clear_error, run_tool
+from torch import nn
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
+NORMS = {"BN": nn.BatchNorm2d, "GN": functools.partial(nn.GroupNorm, 32)}
 MEAN, STD = [120.0, 110.0, 100.0], [50.0, 60.0, 70.0]
 
 
@@ -58,9 +61,10 @@ def test_a_classifier_gives_the_same_logits(format_name, weights, images, tmp_pa
         np.testing.assert_allclose(session(batch)[0], expected(weights, batch), atol=1e-4)
 
 
-def test_a_backbone_gives_the_same_maps_for_images_of_every_size(images, tmp_path):
-    network = create_network("resnet18", num_classes=0).eval()
-    said = {"task": "classification", "arch": "resnet18", "mean": MEAN, "std": STD}
+@pytest.mark.parametrize("norm", ["BN", "GN"])
+def test_a_backbone_gives_the_same_maps_for_images_of_every_size(norm, images, tmp_path):
+    network = create_network("resnet18", num_classes=0, norm=NORMS[norm]).eval()
+    said = {"task": "classification", "arch": "resnet18", "norm": norm, "mean": MEAN, "std": STD}
     torch.save({"model": network.state_dict(), **said}, tmp_path / "w.pth")
     path = tmp_path / "b.onnx"
     export_network(tmp_path / "w.pth", path, "onnx", "backbone", images)
