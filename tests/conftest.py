@@ -20,6 +20,11 @@ from detectron2.utils.events import EventStorage
 from run_tools import PROJECT, run_tool
 
 
+# torch starts its threads for gradients at the first backward pass: one for each device that torch then knows. An export
+# makes torch believe in a GPU (a FakeTensor's), and no process that is forked beside such a thread can train.
+torch.zeros(1, requires_grad=True).sum().backward()
+
+
 def pytest_collection_modifyitems(items):
     """Two halves, of which pytest-xdist gives each worker one: files with slow tests first, shared out to both.
 
