@@ -11,13 +11,14 @@ from backbones.weights.export import export
 from backbones.weights.files import read_checkpoint
 from backbones.weights.load import load_state
 from backbones.weights.naming import to_timm_vgg
-from backbones.weights.read import read_weights
+from backbones.weights.read import read_weights, weights_in
 
 import pytest
 import timm
 import torch
 import torchvision
 from calibrate import make_norms_matter
+from quick_networks import quickly_filled, unfilled
 from run_tools import assert_clear_error, run_tool
 from timm.models.resnetv2 import DownsampleConv, PreActBottleneck
 from torch import nn
@@ -39,24 +40,23 @@ def test_what_torchvision_and_timm_have():
 
 @pytest.mark.parametrize("spec", IN_TORCHVISION, ids=lambda s: s.name)
 def test_torchvisions_weights_give_torchvisions_logits(spec):
-    theirs = make_norms_matter(torchvision.models.get_model(spec.timm, num_classes=5))
-    ours = spec.build(5).eval()
+    theirs = make_norms_matter(quickly_filled(lambda: torchvision.models.get_model(spec.timm, num_classes=5)))
+    ours = unfilled(lambda: spec.build(5)).eval()
     load_state(ours, theirs.state_dict(), "theirs")
     expected, got = outputs(theirs, ours)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("spec", IN_TIMM, ids=lambda s: s.name)
-def test_timms_weights_give_timms_logits(spec, tmp_path):
-    theirs = timm.create_model(spec.timm, num_classes=5).eval()
+def test_timms_weights_give_timms_logits(spec):
+    theirs = quickly_filled(lambda: timm.create_model(spec.timm, num_classes=5))
     size = (75, 64)
     if isinstance(spec, VGGSpec):
         size = (224, 224)  # timm runs the fully connected layers as convolutions, and pools after them
     else:
         make_norms_matter(theirs)
-    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
-    ours = spec.build(5).eval()
-    load_state(ours, read_weights(tmp_path / "theirs.pth").state, "theirs")
+    ours = unfilled(lambda: spec.build(5)).eval()
+    load_state(ours, weights_in(theirs.state_dict(), "theirs").state, "theirs")
     expected, got = outputs(theirs, ours, size=size)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
@@ -78,8 +78,8 @@ def test_the_way_back_to_torchvision_and_timm(to, suffix, tmp_path):
 
 
 def test_the_way_back_of_vgg_to_timm():
-    ours = get_spec("vgg16").build(7).eval()
-    theirs = timm.create_model("vgg16", num_classes=7).eval()
+    ours = quickly_filled(lambda: get_spec("vgg16").build(7))
+    theirs = unfilled(lambda: timm.create_model("vgg16", num_classes=7)).eval()
     theirs.load_state_dict(to_timm_vgg(ours.state_dict()))
     expected, got = outputs(ours, theirs, size=(224, 224))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
