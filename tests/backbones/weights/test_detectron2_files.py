@@ -62,7 +62,9 @@ def write_pkl(state, path, **more):
 )
 def test_detectron2s_detectors_give_the_same_features_and_detections(kind, depth, stride_in_1x1, suffix, tmp_path):
     config = f"COCO-Detection/faster_rcnn_R_50_{kind}_1x.yaml"
-    theirs, cfg = stock(config, depth, "MODEL.RESNETS.STRIDE_IN_1X1", stride_in_1x1)
+    theirs, cfg = stock(
+        config, depth, "MODEL.RESNETS.STRIDE_IN_1X1", stride_in_1x1, "MODEL.RPN.POST_NMS_TOPK_TEST", 100
+    )
     path = tmp_path / f"detector.{suffix}"
     if suffix == "pkl":
         write_pkl(theirs.state_dict(), path)
