@@ -19,8 +19,7 @@ from compiling import environment_in, missing_compiler
 from detectron2.utils.events import EventStorage
 from run_tools import PROJECT, run_tool
 
-
-# torch starts its threads for gradients at the first backward pass: one for each device that torch then knows. An export
+# torch starts its threads for gradients at the first backward pass, one for each device that it then knows. An export
 # makes torch believe in a GPU (a FakeTensor's), and no process that is forked beside such a thread can train.
 torch.zeros(1, requires_grad=True).sum().backward()
 

@@ -13,8 +13,8 @@ from stopped_runs import assert_same_files, stopped
 
 CONFIG = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
 # Everything that has a state: augmentation, sampled regions, BN, EMA, the best checkpoint, validation losses.
-RUN = ["SOLVER.MAX_ITER", 12, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.ACCUMULATE", 2, "SOLVER.CHECKPOINT_PERIOD", 1]
-RUN += ["INPUT.MIN_SIZE_TRAIN", "(48, 64)", "INPUT.MIN_SIZE_TEST", 48, "TEST.EVAL_PERIOD", 4, "TEST.PICTURES", 1]
+RUN = ["SOLVER.MAX_ITER", 9, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.ACCUMULATE", 2, "SOLVER.CHECKPOINT_PERIOD", 1]
+RUN += ["INPUT.MIN_SIZE_TRAIN", "(48, 64)", "INPUT.MIN_SIZE_TEST", 48, "TEST.EVAL_PERIOD", 3, "TEST.PICTURES", 1]
 RUN += ["TEST.BEST_METRIC", "validation/total_loss", "TEST.LOSS", True, "SOLVER.EMA.DECAY", 0.9]
 RUN += [
     "SOLVER.AMP.ENABLED",

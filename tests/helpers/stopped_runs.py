@@ -1,32 +1,112 @@
-"""Runs that are stopped and gone on with, by tests/helpers/killed_runs.py; and the comparison of what runs leave."""
+"""Runs that are stopped at given points and gone on with; and the comparison of what runs leave."""
 
+import importlib
+import io
 import json
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 
 from backbones.weights.files import read_checkpoint
+from residet.output import is_resumable
 
 import torch
-from run_tools import LIMIT, PROJECT
+from forked_ranks import run_ranks
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+
+class Death:
+    """Sends the process the signal at the `count`-th event; SIGTERM to its workers too, as schedulers do."""
+
+    def __init__(self, event, count, number):
+        self.event = event
+        self.left = count
+        self.number = number
+
+    def __call__(self, _rank):
+        getattr(self, f"_at_{self.event}")()
+
+    def _happens(self):
+        self.left -= 1
+        if self.left == 0:
+            if self.number == signal.SIGKILL:
+                os.kill(os.getpid(), self.number)
+            os.killpg(0, self.number)
+
+    def _at_batch(self):
+        whole = torch.optim.Optimizer.zero_grad
+
+        def zero_grad(optimizer, *args, **options):
+            self._happens()
+            return whole(optimizer, *args, **options)
+
+        torch.optim.Optimizer.zero_grad = zero_grad
+
+    def _at_step(self):
+        register_optimizer_step_pre_hook(lambda *_: self._happens())
+
+    def _at_save(self):
+        whole = torch.save
+
+        def save(content, file):
+            held = io.BytesIO()
+            whole(content, held)
+            file.write(held.getvalue()[: held.tell() // 2])
+            file.flush()
+            self._happens()
+            file.seek(0)
+            file.write(held.getvalue())
+
+        torch.save = save
+
+    def _at_rename(self):
+        whole = Path.replace
+
+        def replace(path, target):
+            if "model" in path.name or "last_checkpoint" in path.name:
+                self._happens()
+            return whole(path, target)
+
+        Path.replace = replace
+
+    def _at_test(self):
+        whole = torch.nn.Module.eval
+
+        def to_eval(module):
+            self._happens()
+            return whole(module)
+
+        torch.nn.Module.eval = to_eval
 
 
 def stopped(args, output, signal_name, points, *, tool="pretrain", finish=True):
     """Runs a tool that is stopped at each point and gone on with, where asked to its end.
 
+    Args:
+        args: of the tool, but for --resume.
+        output: OUTPUT_DIR; what the processes print is beside it, in OUTPUT_DIR.log.
+        signal_name: "KILL", "TERM" or "INT".
+        points: (event, count) each: a process gets the signal at that event since its start, counted from 1. "batch":
+            an iteration begins; "step": the weights are about to change, which a scaler may skip; "save": half of a
+            checkpoint is written; "rename": a checkpoint, or the name of the last one, is written and has not its name
+            yet; "test": a test of the model begins.
+        tool: "pretrain" or "train_net".
+        finish: whether the last process runs to its end.
+
     Returns:
         the exit codes of the stopped processes.
     """
-    plan = {"tool": tool, "args": args, "output": str(output), "signal": signal_name, "points": points}
-    plan["finish"] = finish
-    file = output.with_suffix(".json")
-    file.write_text(json.dumps(plan))
-    command = [sys.executable, str(PROJECT / "tests" / "helpers" / "killed_runs.py"), str(file)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert report["last"] == 0, Path(f"{output}.log").read_text()
-    return report["codes"]
+    module, number, log, codes = importlib.import_module(f"tools.{tool}"), signal.Signals[f"SIG{signal_name}"], "", []
+    for point in [*points, *([None] if finish else [])]:
+        resume = ["--resume"] if is_resumable(output) else []  # else it begins again, in the same folder
+        prepare = Death(*point, number) if point else None
+        (code,), _ = run_ranks(module, [*resume, *args], output, count=1, prepare=prepare)
+        codes.append(code)
+        log += Path(f"{output}.0").read_text()
+    Path(f"{output}.log").write_text(log)
+    if finish:
+        assert codes.pop() == 0, log
+    return codes
 
 
 def assert_same(a, b, path=""):

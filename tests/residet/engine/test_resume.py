@@ -14,14 +14,14 @@ from run_tools import LIMIT, PROJECT, pretrain
 from stopped_runs import assert_same_files, assert_same_results, stopped
 
 # Everything that has a state: dropout, mixup, augmentation, EMA, a warm-up and a plateau, the best checkpoint, BN.
-RUN = ["--arch", "cifar_wrn10_1_d0.3", "CLASSIFICATION.SIZE", "32", "CLASSIFICATION.RESIZE", "32"]
+RUN = ["--arch", "cifar_wrn10_1_d0.3", "CLASSIFICATION.SIZE", "16", "CLASSIFICATION.RESIZE", "16"]
 RUN += ["CLASSIFICATION.EPOCHS", "20", "SOLVER.IMS_PER_BATCH", "8", "DATALOADER.NUM_WORKERS", "1"]
 RUN += ["CLASSIFICATION.COLOUR", "jitter", "CLASSIFICATION.MIXUP", "0.2", "CLASSIFICATION.CUTMIX", "1.0"]
 RUN += ["SOLVER.BASE_LR", "0.05"]
 RUN += ["CLASSIFICATION.EVAL_EPOCHS", "1", "SOLVER.EMA.DECAY", "0.9", "SOLVER.NESTEROV", "True"]
 RUN += ["TEST.PRECISE_BN.ENABLED", "True", "CLASSIFICATION.NORMALISE", "pixel_mean", "SOLVER.CHECKPOINTS_KEPT", "2"]
 PLATEAU = ["SOLVER.LR_SCHEDULER_NAME", "ReduceLROnPlateau", "CLASSIFICATION.PLATEAU_PATIENCE", "1"]
-STEPS = ["CLASSIFICATION.SIZE", "16", "CLASSIFICATION.RESIZE", "16", "CLASSIFICATION.EPOCHS", "12"]
+STEPS = ["CLASSIFICATION.EPOCHS", "12"]
 STEPS += ["CLASSIFICATION.WARMUP_UNTIL_ERROR", "75.0", "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
 STEPS += ["SOLVER.AMP.ENABLED", "True", "SOLVER.ACCUMULATE", "2"]  # float16, whose scaler has a state too
 
@@ -87,7 +87,8 @@ def torchrun(shapes, output, restarts):
     ]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     # No DataLoader workers: a fork beside gloo's threads can hang in the child, and these runs would fork 80 times.
-    options = ["CLASSIFICATION.NORM", "naiveSyncBN", "DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", str(output)]
+    options = ["CLASSIFICATION.NORM", "naiveSyncBN", "DATALOADER.NUM_WORKERS", "0", "CLASSIFICATION.EPOCHS", "5"]
+    options += ["OUTPUT_DIR", str(output)]
     command = [*launcher, *tool, *options]
     with Path(f"{output}.log").open("w") as log:
         return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=log, stderr=log)
