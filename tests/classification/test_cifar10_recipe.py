@@ -13,7 +13,7 @@ import torch
 from narrow_networks import narrow
 
 SIX = ("resnet50", "resnet101", "wrn34_2", "wrn50_2_bottleneck", "resnext50_32x4d", "resnext101_32x4d")
-STEPS = 14
+STEPS = 10
 
 
 def losses(arch, shapes, folder, *opts):

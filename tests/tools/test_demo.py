@@ -11,8 +11,8 @@ import pytest
 from run_tools import PROJECT, assert_clear_error, run_tool
 
 SHORT = {
-    "pretrain_resnet18.yaml": "CLASSIFICATION: {EPOCHS: 6}",
-    "faster_rcnn_resnet18_fpn.yaml": "SOLVER: {MAX_ITER: 3}",
+    "pretrain_resnet18.yaml": "CLASSIFICATION: {EPOCHS: 6, SIZE: 16, RESIZE: 16}",
+    "faster_rcnn_resnet18_fpn.yaml": "SOLVER: {MAX_ITER: 3, IMS_PER_BATCH: 2}\nINPUT: {MIN_SIZE_TRAIN: [64]}",
 }
 DRIVER = """
 import sys

@@ -18,7 +18,7 @@ from residet.metrics import read_metrics
 import pytest
 import torch
 from detectron2.utils.events import CommonMetricPrinter
-from run_tools import start_tool
+from run_tools import pretrain, start_tool
 from torch import nn
 from torchvision.transforms import v2
 
@@ -63,8 +63,9 @@ def test_options_train(make_plan, opts):
 @pytest.mark.slow
 def test_a_compiled_network_trains_as_the_network_does(shapes, tmp_path, compiler_environment):
     """The same losses and weights, saved by the same names."""
-    data = ["--data", shapes / "crops", *RUN, "CLASSIFICATION.EPOCHS", 1, "SOLVER.EMA.DECAY", 0.9]
-    done = start_tool("pretrain.py", *data, "OUTPUT_DIR", tmp_path / "eager")
+    data = ["--data", shapes / "crops", *RUN, "CLASSIFICATION.EPOCHS", 2, "SOLVER.EMA.DECAY", 0.9]
+    data += ["SOLVER.IMS_PER_BATCH", 13]  # all test images: a smaller last batch would be compiled anew
+    done = pretrain(*data, "OUTPUT_DIR", tmp_path / "eager")
     assert done.returncode == 0, done.stderr
     opts = ["CLASSIFICATION.COMPILE", True, "OUTPUT_DIR", tmp_path / "compiled"]
     done = start_tool("pretrain.py", *data, *opts, **compiler_environment)
