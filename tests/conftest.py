@@ -25,18 +25,21 @@ torch.zeros(1, requires_grad=True).sum().backward()
 
 
 def pytest_collection_modifyitems(items):
-    """Two halves, of which pytest-xdist gives each worker one: files with slow tests first, shared out to both.
+    """As many shares as pytest-xdist has workers, which take one each: files with slow tests first, shared out to all.
 
-    The worker that is done first takes tests from the end of the other's half, where they are short.
+    The worker that is done first takes tests from the end of another's share, where they are short.
     """
-    files = {}
+    workers, files = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), {}
     for item in items:
         files.setdefault(item.path, []).append(item)
     slow = [tests for tests in files.values() if any(item.get_closest_marker("slow") for item in tests)]
     quick = [item for tests in files.values() if tests not in slow for item in tests]
-    first, second = ([item for tests in slow[i::2] for item in tests] for i in (0, 1))
-    cut = max(len(items) // 2 - len(first), 0)
-    items[:] = [*first, *quick[:cut], *second, *quick[cut:]]
+    shares = [[item for tests in slow[i::workers] for item in tests] for i in range(workers)]
+    for i, share in enumerate(shares):
+        cut = max(len(items) * (i + 1) // workers - len(items) * i // workers - len(share), 0)
+        share += quick[:cut] if i < workers - 1 else quick
+        del quick[:cut]
+    items[:] = [item for share in shares for item in share]
 
 
 @pytest.fixture(autouse=True)

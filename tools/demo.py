@@ -4,6 +4,7 @@ tools/demo.py --output output/demo
 tools/demo.py --output output/demo --resume
 """
 
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from residet.cli.exits import exit_code
 CONFIGS = configs_folder() / "demo"
 TRAIN_IMAGES, TEST_IMAGES = 800, 100
 OBJECTS = (3, 6)  # fewest and most in an image
+PRECISIONS = ("", "bfloat16")  # in which the demo may train; "" is float32
 OTHER_WORK = 1.15  # time of the whole demo, in times of its training steps: evaluation, checkpoints, pictures
 TERMINATED = 128 + signal.SIGTERM  # exit code
 
@@ -35,7 +37,11 @@ IMAGES/train/CLASS/*.jpg and IMAGES/val/CLASS/*.jpg:
 """
 
 
-def plan_pretraining(args):
+def precision_options(precision):
+    return ["SOLVER.AMP.ENABLED", bool(precision), "SOLVER.AMP.DTYPE", precision or PRECISIONS[-1]]
+
+
+def plan_pretraining(args, precision):
     """The plan of the classifier's run, from its last checkpoint where it has one."""
     from classification.config import default_config
     from classification.prepare import prepare
@@ -45,7 +51,8 @@ def plan_pretraining(args):
 
     cfg = default_config()
     folder = Path(args.output, "pretrain")
-    merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), ["SEED", args.seed, "OUTPUT_DIR", str(folder)])
+    opts = ["SEED", args.seed, "OUTPUT_DIR", str(folder), *precision_options(precision)]
+    merge_config(cfg, str(CONFIGS / "pretrain_resnet18.yaml"), opts)
     cfg.CLASSIFICATION.DATA = str(Path(args.output, "data", "crops"))
     resolve_device(cfg)
     plan = prepare(cfg, eval_only=False, resume=is_resumable(folder))
@@ -53,7 +60,7 @@ def plan_pretraining(args):
     return plan
 
 
-def plan_detection(args, name, weights=""):
+def plan_detection(args, precision, name, weights=""):
     """The plan of a detector's run in the folder `name`, from its last checkpoint where it has one."""
     from detection.config import default_config
     from detection.prepare import prepare
@@ -64,6 +71,7 @@ def plan_detection(args, name, weights=""):
     cfg = default_config()
     folder, annotations = Path(args.output, name), Path(args.output, "data", "annotations")
     opts = ["SEED", args.seed, "OUTPUT_DIR", str(folder), "MODEL.WEIGHTS", str(weights)]
+    opts += precision_options(precision)
     merge_config(cfg, str(CONFIGS / "faster_rcnn_resnet18_fpn.yaml"), opts)
     cfg.DATASETS.TRAIN = (str(annotations / "train.json"),)
     cfg.DATASETS.TEST = (str(annotations / "val.json"),)
@@ -73,23 +81,23 @@ def plan_detection(args, name, weights=""):
     return plan
 
 
-def pretrain(args):
+def pretrain(args, precision):
     """Trains the classifier on the crops of the drawn objects. Ends the process where SIGTERM stopped the training."""
     from classification.trainer import train
     from residet.launch import start_log
 
-    plan = plan_pretraining(args)
+    plan = plan_pretraining(args, precision)
     start_log(plan, "1/3 pretrain resnet18 on the crops")
     if train(plan) is None:
         sys.exit(TERMINATED)  # the trainer has said how to go on
 
 
-def detect(args, title, name, weights=""):
+def detect(args, precision, title, name, weights=""):
     """Trains a detector and returns its AP and seconds. Ends the process where SIGTERM stopped the training."""
     from detection.trainer import train
     from residet.launch import start_log
 
-    plan = plan_detection(args, name, weights)
+    plan = plan_detection(args, precision, name, weights)
     start_log(plan, title)
     rows = train(plan)
     if rows is None:
@@ -98,7 +106,7 @@ def detect(args, title, name, weights=""):
     return row
 
 
-def training_seconds(trainer, cfg, steps=10):
+def training_seconds(trainer, cfg, precision, steps=6):
     """The time that this machine needs for the iterations of a config, from a few steps whose results are dropped."""
     from residet.engine.step import Step
 
@@ -106,7 +114,7 @@ def training_seconds(trainer, cfg, steps=10):
     optimizer = trainer.build_optimizer(cfg, model)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # without a warm-up the loss could overflow
-    step = Step(model, optimizer)
+    step = Step(model, optimizer, precision=precision)
     step.data_loader = trainer.build_train_loader(cfg)
     step.train(0, 3)  # these steps are slower than the others: the loader starts
     start = time.perf_counter()
@@ -114,14 +122,22 @@ def training_seconds(trainer, cfg, steps=10):
     return (time.perf_counter() - start) / steps * cfg.SOLVER.MAX_ITER
 
 
-def expected_minutes(args):
-    """The time that the whole demo takes on this machine."""
+def measure(args):
+    """Finds out what this machine computes faster in.
+
+    Returns:
+        the precision, and the minutes that the whole demo takes.
+    """
     from classification.trainer import ClassificationTrainer
     from detection.trainer import DetectionTrainer
 
-    seconds = training_seconds(ClassificationTrainer, plan_pretraining(args).cfg)
-    seconds += 2 * training_seconds(DetectionTrainer, plan_detection(args, "random").cfg)
-    return OTHER_WORK * seconds / 60
+    seconds = {}
+    for precision in PRECISIONS:
+        seconds[precision] = training_seconds(ClassificationTrainer, plan_pretraining(args, precision).cfg, precision)
+        cfg = plan_detection(args, precision, "random").cfg
+        seconds[precision] += 2 * training_seconds(DetectionTrainer, cfg, precision)
+    fastest = min(PRECISIONS, key=seconds.get)
+    return fastest, OTHER_WORK * seconds[fastest] / 60
 
 
 def work(args):
@@ -143,13 +159,17 @@ def work(args):
     if not (data / "annotations" / "val.json").is_file():  # the file that is written last
         print(f"0/3 draw {TRAIN_IMAGES} training and {TEST_IMAGES} held-out images → {data}", flush=True)
         make_shapes(data, TRAIN_IMAGES, TEST_IMAGES, args.seed, OBJECTS)
-    if not args.resume:
-        print(f"about {expected_minutes(args):.0f} minutes in all on this machine", flush=True)
-    pretrain(args)
+    machine = output / "machine.json"
+    if not machine.is_file():
+        precision, minutes = measure(args)
+        print(f"about {minutes:.0f} minutes in all on this machine, in {precision or 'float32'}", flush=True)
+        write_json({"precision": precision}, machine)
+    precision = json.loads(machine.read_text())["precision"]
+    pretrain(args, precision)
     weights = output / "pretrain" / "model_final.pth"
     rows = {
-        "pretrained": detect(args, "2/3 Faster R-CNN from that checkpoint", "pretrained", weights),
-        "random": detect(args, "3/3 Faster R-CNN from random weights", "random"),
+        "pretrained": detect(args, precision, "2/3 Faster R-CNN from that checkpoint", "pretrained", weights),
+        "random": detect(args, precision, "3/3 Faster R-CNN from random weights", "random"),
     }
     write_json(rows, output / "results.json")
     print(f"\n{table(rows)}\n")

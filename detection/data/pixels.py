@@ -10,12 +10,14 @@ from detection.data.layouts.images import ORIENTATION, check_sides, lies_on_its_
 import numpy as np
 from PIL import Image, ImageOps
 
+_ROUNDED = 1  # pixels: tools that resize images round their sides up or down
+
 
 def read_image(record: dict, image_format: str) -> np.ndarray:
     """Reads the image of a dataset dict.
 
     Args:
-        record: a dataset dict. If the dict states `width` and `height`, the image must have that size.
+        record: a dataset dict. If the dict states `width` and `height`, the image must have that size to a pixel.
         image_format: order of the channels, "RGB" or "BGR".
 
     Returns:
@@ -31,7 +33,7 @@ def read_image(record: dict, image_format: str) -> np.ndarray:
         of_stored = lies_on_its_side(image) and stated == image.size and image.width != image.height
         pixels = pixels_of(image, image_format, upright=not of_stored)
     height, width = pixels.shape[:2]
-    if stated not in (None, (width, height)):
+    if stated and max(abs(width - stated[0]), abs(height - stated[1])) > _ROUNDED:
         raise InputError(
             f"{path}: the image is {width}x{height}, its annotation says {stated[0]}x{stated[1]}; correct one of them"
         )

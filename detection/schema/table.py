@@ -116,6 +116,7 @@ _TEST = {
 }
 
 _RUN = {
+    "MODEL.CHANNELS_LAST": Key(Flag(), resume=True),
     "SOLVER.BACKBONE_LR_FACTOR": Key(Real(above=0)),
     "PHASES": Key(Phases()),
     "VIS_PERIOD": Key(

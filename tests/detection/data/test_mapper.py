@@ -71,8 +71,8 @@ def test_bad_transforms_are_named(transforms, message):
 
 def test_bad_images_are_named(record):
     mapper = DetectionMapper(default_config(), True)
-    with pytest.raises(InputError, match="the image is 60x40, its annotation says 61x40"):
-        mapper(record | {"width": 61})
+    with pytest.raises(InputError, match="the image is 60x40, its annotation says 62x40"):
+        mapper(record | {"width": 62})
     Path(record["file_name"]).write_bytes(b"no image")
     with pytest.raises(InputError, match="cannot be decoded"):
         mapper(record)

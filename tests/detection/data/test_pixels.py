@@ -101,8 +101,15 @@ def test_annotations_of_the_image_as_it_is_stored_keep_it_as_it_is(tmp_path):
     Image.fromarray(COLOUR).save(tmp_path / "a.png", exif=exif)
     read = read_image({"file_name": str(tmp_path / "a.png"), "width": W, "height": H}, "RGB")
     np.testing.assert_array_equal(read, COLOUR)
-    with pytest.raises(InputError, match=r"a\.png: the image is 40x60, its annotation says 40x61"):
-        read_image({"file_name": str(tmp_path / "a.png"), "width": H, "height": W + 1}, "RGB")
+    with pytest.raises(InputError, match=r"a\.png: the image is 40x60, its annotation says 40x62"):
+        read_image({"file_name": str(tmp_path / "a.png"), "width": H, "height": W + 2}, "RGB")
+
+
+@pytest.mark.parametrize(("width", "height"), [(W - 1, H), (W, H + 1), (W + 1, H + 1)])
+def test_a_size_that_a_tool_has_rounded_is_taken(width, height, tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    read = read_image({"file_name": str(tmp_path / "a.png"), "width": width, "height": height}, "RGB")
+    np.testing.assert_array_equal(read, COLOUR)
 
 
 def _fifo(path):
