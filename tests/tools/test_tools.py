@@ -2,18 +2,21 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
 from backbones.weights.files import read_checkpoint
 from detection.data.synthetic import SIZE
+from tools import train_net as train_net_tool
 
 import numpy as np
 import pytest
 import torch
+from forked_ranks import run_ranks
+from killed_runs import Death
 from PIL import Image
 from run_tools import PROJECT, assert_clear_error, pretrain, run_tool, start_tool, train_net
-from stopped_runs import stopped
 
 CONFIG = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
 TINY = ["SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TRAIN", "(64,)"]
@@ -39,7 +42,7 @@ def pretrained(shapes, tmp_path_factory):
     # Long enough for BN to know its statistics: a detector with wild ones detects nothing.
     longer = ["CLASSIFICATION.EPOCHS", 12, "CLASSIFICATION.EVAL_EPOCHS", 0, "SOLVER.BASE_LR", 0.01]
     args = ["--arch", "resnet18", "--data", shapes / "crops", *CROPS, *longer, "OUTPUT_DIR", out]
-    done = start_tool("pretrain.py", *args)
+    done = pretrain(*args)
     assert done.returncode == 0, done.stderr
     return out / "model_final.pth"
 
@@ -47,7 +50,7 @@ def pretrained(shapes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(shapes, pretrained, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "run"
-    done = start_tool("train_net.py", *detection(shapes, out, "MODEL.WEIGHTS", pretrained))
+    done = detect(shapes, out, "MODEL.WEIGHTS", pretrained)
     assert done.returncode == 0, done.stderr
     assert ": 100 of " in done.stdout
     return out
@@ -70,12 +73,13 @@ def detections(run):
     return sorted([d["image_id"], d["category_id"], d["score"], *d["bbox"]] for d in found)
 
 
-@pytest.mark.parametrize("launcher", [(sys.executable,), TORCHRUN], ids=["one process", "two processes"])
-def test_evaluation_alone_detects_the_same(trained, tmp_path, launcher):
+@pytest.mark.parametrize("count", [1, 2])
+def test_evaluation_alone_detects_the_same(trained, tmp_path, count):
+    """In one process and in two, which torchrun is not needed for: test_two_processes_under_torchrun has it."""
     weights = trained / "model_final.pth"
     args = ["--config-file", trained / "config.yaml", "--eval-only", "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
-    done = start_tool("train_net.py", *args, launcher=launcher)
-    assert done.returncode == 0, done.stderr
+    codes, _ = run_ranks(train_net_tool, args, tmp_path / "printed", count=count)
+    assert codes == [0] * count, (tmp_path / "printed.0").read_text()
     np.testing.assert_allclose(detections(tmp_path), detections(trained), atol=1e-3)
     (ours,), (theirs,) = (json.loads((run / "results.json").read_text()).values() for run in (tmp_path, trained))
     assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0
@@ -122,7 +126,8 @@ def test_two_processes_under_torchrun(shapes, pretrained, tmp_path):
 def test_a_killed_run_resumes(shapes, pretrained, tmp_path):
     """After SIGKILL what `last_checkpoint` names is whole, and the tool goes on from there."""
     args = [*detection(shapes, out := tmp_path / "run"), "SOLVER.MAX_ITER", 12, "SOLVER.CHECKPOINT_PERIOD", 2]
-    assert stopped([str(a) for a in args], out, "KILL", [["step", 6]], tool="train_net", finish=False) == [-9]
+    codes, _ = run_ranks(train_net_tool, args, out, count=1, prepare=lambda _: Death("step", 6, signal.SIGKILL))
+    assert codes == [-signal.SIGKILL]
     saved = read_checkpoint(out / (out / "last_checkpoint").read_text())["trainer"]["iteration"]
     done = detect(shapes, out, "SOLVER.MAX_ITER", saved + 3, options=["--resume"])
     assert done.returncode == 0, done.stderr
