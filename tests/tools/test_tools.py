@@ -8,6 +8,7 @@ import sys
 
 from backbones.weights.files import read_checkpoint
 from detection.data.synthetic import SIZE
+from tools import pretrain as pretrain_tool
 from tools import train_net as train_net_tool
 
 import numpy as np
@@ -75,7 +76,7 @@ def detections(run):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_evaluation_alone_detects_the_same(trained, tmp_path, count):
-    """In one process and in two, which torchrun is not needed for: test_two_processes_under_torchrun has it."""
+    """In one process and in two, which torchrun is not needed for: test_two_processes has it."""
     weights = trained / "model_final.pth"
     args = ["--config-file", trained / "config.yaml", "--eval-only", "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
     codes, _ = run_ranks(train_net_tool, args, tmp_path / "printed", count=count)
@@ -111,14 +112,15 @@ def test_another_run_is_not_overwritten_but_resumed(shapes, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_under_torchrun(shapes, pretrained, tmp_path):
+def test_two_processes(shapes, pretrained, tmp_path):
+    """A detector's under torchrun. tests/residet/engine/test_resume.py has a pretraining under torchrun."""
     args = detection(shapes, tmp_path / "d", "MODEL.WEIGHTS", pretrained)
     done = start_tool("train_net.py", *args, launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "d" / "model_final.pth").is_file() and (tmp_path / "d" / "log.txt.rank1").is_file()
     args = ["--arch", "resnet18", "--data", shapes / "crops", *CROPS, "OUTPUT_DIR", tmp_path / "p"]
-    done = start_tool("pretrain.py", *args, launcher=TORCHRUN)
-    assert done.returncode == 0, done.stderr
+    codes, _ = run_ranks(pretrain_tool, args, tmp_path / "printed")
+    assert codes == [0, 0], (tmp_path / "printed.0").read_text()
     crops = len(list((shapes / "crops" / "val").rglob("*.png")))
     assert json.loads((tmp_path / "p" / "results.json").read_text())["images"] == crops
 
