@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -15,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from forked_ranks import run_ranks
-from killed_runs import Death
 from PIL import Image
 from run_tools import PROJECT, assert_clear_error, pretrain, run_tool, start_tool, train_net
+from stopped_runs import stopped
 
 CONFIG = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
 TINY = ["SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TRAIN", "(64,)"]
@@ -128,8 +127,7 @@ def test_two_processes(shapes, pretrained, tmp_path):
 def test_a_killed_run_resumes(shapes, pretrained, tmp_path):
     """After SIGKILL what `last_checkpoint` names is whole, and the tool goes on from there."""
     args = [*detection(shapes, out := tmp_path / "run"), "SOLVER.MAX_ITER", 12, "SOLVER.CHECKPOINT_PERIOD", 2]
-    codes, _ = run_ranks(train_net_tool, args, out, count=1, prepare=lambda _: Death("step", 6, signal.SIGKILL))
-    assert codes == [-signal.SIGKILL]
+    assert stopped([str(a) for a in args], out, "KILL", [["step", 6]], tool="train_net", finish=False) == [-9]
     saved = read_checkpoint(out / (out / "last_checkpoint").read_text())["trainer"]["iteration"]
     done = detect(shapes, out, "SOLVER.MAX_ITER", saved + 3, options=["--resume"])
     assert done.returncode == 0, done.stderr
