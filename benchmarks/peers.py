@@ -194,7 +194,7 @@ def table(output):
     return tabulate(body, ["", "seeds", "params M", *FIGURES[:3], "s/iteration"], "github", disable_numparse=True)
 
 
-def main():
+def main(argv=None):
     """Runs what is missing in --output, and prints the table after each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, metavar="DIR", help="data set, such as BCCD")
@@ -206,7 +206,7 @@ def main():
     parser.add_argument("--rate", type=float, default=0.01, help="learning rate after the warm-up")
     parser.add_argument("--size", type=int, default=320, help="short side of all images, in pixels")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     asked = {k: v for k, v in vars(args).items() if k not in ("output", "seeds")}
     for seed in args.seeds:
         for peer, run in PEERS.items():

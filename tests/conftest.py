@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -17,6 +18,7 @@ import pytest
 import torch
 from compiling import environment_in, missing_compiler
 from detectron2.utils.events import EventStorage
+from filelock import FileLock
 from run_tools import PROJECT, run_tool
 
 # torch starts its threads for gradients at the first backward pass, one for each device that it then knows. An export
@@ -68,18 +70,39 @@ def compiler_environment(tmp_path):
     return environment_in(tmp_path)
 
 
+def made_once(factory, name, make):
+    """A folder that `make` fills. One of pytest-xdist's workers calls it, and the others wait for that worker.
+
+    The workers' own folders lie in one folder, which pytest removes after the last worker's end: there, too, the shared
+    folder lies. No test may write to a shared folder.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        make(folder := factory.mktemp(name))
+        return folder
+    folder = factory.getbasetemp().parent / name
+    made = folder.with_suffix(".made")
+    with FileLock(folder.with_suffix(".lock")):
+        if not made.is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed half way
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory):
     """The demo's data, tiny: 16 training and 6 test images, and their crops."""
-    root = tmp_path_factory.mktemp("shapes")
-    make_shapes(root, train=16, test=6, seed=0)
-    return root
+    return made_once(tmp_path_factory, "shapes", lambda root: make_shapes(root, train=16, test=6, seed=0))
 
 
 @pytest.fixture(scope="session")
 def detector_run(shapes, tmp_path_factory):
     """The folder of a short training's run: its detections of the six test images have scores from 0.05 to 0.9."""
-    out = tmp_path_factory.mktemp("detector") / "run"
+    return made_once(tmp_path_factory, "detector", lambda folder: train_detector(shapes, folder / "run")) / "run"
+
+
+def train_detector(shapes, out):
     config = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
     opts = ["SOLVER.MAX_ITER", 60, "SOLVER.IMS_PER_BATCH", 3, "SOLVER.WARMUP_ITERS", 10, "SOLVER.BASE_LR", 0.03]
     opts += ["DATALOADER.NUM_WORKERS", 0, "INPUT.ALBUMENTATIONS", "[]", "MODEL.FPN.OUT_CHANNELS", 32]
@@ -88,7 +111,6 @@ def detector_run(shapes, tmp_path_factory):
     set_threads()
     done = run_tool("train_net.py", "--config-file", config, "--data", shapes, *opts)
     assert done.returncode == 0, done.stderr
-    return out
 
 
 @pytest.fixture

@@ -100,7 +100,6 @@ def write(
     inputs: Sequence[str],
     outputs: Sequence[str],
     metadata: dict,
-    reduce: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes a program in the format that the ending of `path` says.
 
@@ -110,7 +109,6 @@ def write(
         inputs: names of the inputs.
         outputs: names of the outputs.
         metadata: plain values by name.
-        reduce: rewrites the ONNX file before it becomes an IR; not for .pt2.
 
     Raises:
         InputError: a package that the format needs is not installed.
@@ -119,14 +117,30 @@ def write(
         with _quiet():
             torch.export.save(program, path, extra_files={_EXTRA: json.dumps(metadata)})
         return
-    onnx = need("onnx")
-    need("onnxscript")
-    onnx_path = path.with_suffix(".onnx")
+    need("onnx"), need("onnxscript")
     with _quiet():
         converted = torch.onnx.export(
             program, dynamo=True, opset_version=OPSET, input_names=inputs, output_names=outputs, verbose=False
         )
         model = converted.model_proto
+    _save(model, path, metadata)
+
+
+def write_reduced(exact: Path, path: Path, metadata: dict, reduce: Callable[[Path], None]) -> None:
+    """Writes a file of `write` once more, in fewer bits. The network is not converted again, which takes long.
+
+    Args:
+        exact: the .onnx or .xml that `write` wrote, in the same folder still.
+        path: the file, with the ending of `exact`.
+        metadata: plain values by name, in the place of the other file's.
+        reduce: rewrites an ONNX file.
+    """
+    _save(need("onnx").load(exact.with_suffix(".onnx")), path, metadata, reduce)
+
+
+def _save(model, path: Path, metadata: dict, reduce: Callable[[Path], None] | None = None) -> None:
+    """Saves an ONNX model, and as an IR beside it where `path` ends so."""
+    onnx, onnx_path = need("onnx"), path.with_suffix(".onnx")
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
     onnx.save(model, onnx_path)
     if reduce:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backbones.errors import InputError
-from backbones.portable.files import OPSET, Session, new_file, open_written, trace, write
+from backbones.portable.files import OPSET, Session, new_file, open_written, trace, write, write_reduced
 from backbones.portable.precision import Measure, cost, reduce_precision
 from backbones.weights.load import feature_state, load_state, norm_of, spec_of
 from backbones.weights.read import Weights, read_weights
@@ -115,7 +115,7 @@ def export_network(
             samples = [np.ascontiguousarray(image[None]) for image in images]
             metadata |= {"precision": precision}
             reduce = functools.partial(reduce_precision, precision=precision, samples=samples)
-            write(program, path, ["images"], names, metadata, reduce)
+            write_reduced(exact, path, metadata, reduce)
             if measure:
                 said = cost(exact, path, measure, max_loss)
             else:

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from backbones.portable.files import OPSET, new_file, open_written, trace, write
+from backbones.portable.files import OPSET, new_file, open_written, trace, write, write_reduced
 from backbones.portable.precision import Measure, cost, reduce_precision
-from detection.exporting.graph import DetectorGraph
-from detection.exporting.parity import Parity, check_parity
+from detection.exporting.graph import DetectorGraph, check_exportable
+from detection.exporting.parity import Parity, check_parity, detections_to_check
 from detection.exporting.runtime import RuntimeDetector
 
 import numpy as np
@@ -50,25 +50,27 @@ def export_detector(
         how the detections of the file in float32 differ from the model's; what fewer bits cost and gain, in words.
 
     Raises:
-        InputError: the detector cannot be exported, `output` exists, a package is missing, the file detects other
-            objects than the model, or fewer bits cost too much; then there is no file.
+        InputError: the detector cannot be exported, `output` exists, the model detects nothing in the images, a package
+            is missing, the file detects other objects than the model, or fewer bits cost too much; then there is no
+            file.
     """
+    check_exportable(model)
     with new_file(output, format_name) as path:
+        detected = detections_to_check(model, images)
         exact = path if precision == "float32" else path.with_stem(f"{path.stem}.float32")
         write_detector(model, exact)
         predictor = model.roi_heads.box_predictor
         exported = RuntimeDetector(open_written(exact), model.cfg.INPUT.FORMAT)
-        parity = check_parity(model, exported, images, predictor.test_score_thresh, predictor.test_topk_per_image)
+        parity = check_parity(detected, exported, images, predictor.test_score_thresh, predictor.test_topk_per_image)
         if exact == path:
             return parity, ""
-        write_detector(model, path, precision, samples)
+        reduce = functools.partial(reduce_precision, precision=precision, samples=samples)
+        write_reduced(exact, path, _metadata(model, precision), reduce)
         return parity, cost(exact, path, measure, max_loss)
 
 
-def write_detector(
-    model: nn.Module, path: Path, precision: str = "float32", samples: Sequence[np.ndarray] = ()
-) -> None:
-    """As `export_detector`, without the checks: the file's format follows from its ending.
+def write_detector(model: nn.Module, path: Path) -> None:
+    """As `export_detector`, in float32 and without the checks: the file's format follows from its ending.
 
     Raises:
         InputError: the detector cannot be exported, or a package is missing.
@@ -76,13 +78,10 @@ def write_detector(
     graph = DetectorGraph(model, model.cfg.INPUT.FORMAT).eval()
     example = torch.zeros(_SMALLEST * 2, _SMALLEST * 3, 3, dtype=torch.uint8)
     program = trace(graph, example, {0: ("height", _SMALLEST), 1: ("width", _SMALLEST)})
-    reduce = functools.partial(reduce_precision, precision=precision, samples=samples)
-    metadata = _metadata(model) | {"precision": precision}
-    names = ["boxes", "scores", "classes"]
-    write(program, path, ["image"], names, metadata, None if precision == "float32" else reduce)
+    write(program, path, ["image"], ["boxes", "scores", "classes"], _metadata(model, "float32"))
 
 
-def _metadata(model: nn.Module) -> dict:
+def _metadata(model: nn.Module, precision: str) -> dict:
     cfg = model.cfg
     return {
         "task": "detection",
@@ -95,4 +94,5 @@ def _metadata(model: nn.Module) -> dict:
         "nms_threshold": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
         "detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         "opset": OPSET,
+        "precision": precision,
     }

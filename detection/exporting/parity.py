@@ -34,25 +34,40 @@ class Parity:
     score: float
 
 
-def check_parity(model: Detect, other: Detect, images: Sequence[dict], threshold: float, topk: int) -> Parity:
-    """Checks that two forms of a detector detect the same objects, to `PIXELS` and `SCORE`.
+def detections_to_check(model: Detect, images: Sequence[dict]) -> list[Instances]:
+    """What a model detects in each image, for `check_parity`.
+
+    Args:
+        model: as detectron2's models are called.
+        images: inputs, one image each.
+
+    Raises:
+        InputError: the model detects nothing in the images.
+    """
+    detected = [_detections(model, image) for image in images]
+    if not any(map(len, detected)):
+        raise InputError(f"the model detects nothing in {len(images)} images; check with images that show its classes")
+    return detected
+
+
+def check_parity(
+    detected: Sequence[Instances], other: Detect, images: Sequence[dict], threshold: float, topk: int
+) -> Parity:
+    """Checks that another form of a detector detects the same objects, to `PIXELS` and `SCORE`.
 
     A detection whose score is within `SCORE` of the lowest score that a detection can have may be missing.
 
     Args:
-        model: the form that is right, as detectron2's models are called.
-        other: the form to check.
+        detected: of each image what the form that is right detects.
+        other: the form to check, as detectron2's models are called.
         images: inputs, one image each.
         threshold: the score that detections exceed.
         topk: the largest number of detections of an image.
 
     Raises:
-        InputError: the forms differ, or the model detects nothing in the images.
+        InputError: the forms differ.
     """
     pixels = score = 0.0
-    detected = [_detections(model, image) for image in images]
-    if not (count := sum(map(len, detected))):
-        raise InputError(f"the model detects nothing in {len(images)} images; check with images that show its classes")
     for image, expected in zip(images, detected, strict=True):
         exported = _detections(other, image)
         least = max(threshold, float(expected.scores.min()) if len(expected) == topk else 0.0) + SCORE
@@ -69,7 +84,7 @@ def check_parity(model: Detect, other: Detect, images: Sequence[dict], threshold
         if pairs.any():
             pixels = max(pixels, float(_closest(sides, pairs).max()))
             score = max(score, float(_closest(scores, pairs).max()))
-    return Parity(len(images), count, pixels, score)
+    return Parity(len(images), sum(map(len, detected)), pixels, score)
 
 
 @torch.no_grad()

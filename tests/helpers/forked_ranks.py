@@ -1,13 +1,17 @@
 """Runs a tool in processes as torchrun starts them, forked from this one, which saves the seconds of their imports."""
 
 import contextlib
+import importlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import traceback
 from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from run_tools import LIMIT, kept_state
@@ -48,6 +52,23 @@ def run_ranks(tool, args, output, *, count=2, prepare=None, watch=None):
                 ends.append(seconds)
         time.sleep(0.02)
     return [codes[pid] for pid in ranks], ends[-1] - ends[0]
+
+
+def fork_tools(monkeypatch, output):
+    """Lets the commands that start other tools fork these from this process.
+
+    Args:
+        monkeypatch: pytest's.
+        output: file for what the last of the tools prints.
+    """
+
+    class Forked(subprocess.Popen):
+        def _execute_child(self, command, *_):
+            tool = importlib.import_module(Path(command[1]).stem)
+            self.pid, self._child_created = _start(tool, command[2:], output, 0, 1, 0, None), True
+
+    names = SimpleNamespace(Popen=Forked, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("residet.sweep.subprocess", names)
 
 
 def _start(tool, args, log, rank, count, port, prepare):

@@ -16,7 +16,7 @@ from tools import compare, pretrain
 
 import pytest
 import torch
-from run_tools import PROJECT, start_tool
+from run_tools import PROJECT, run_tool, start_tool
 
 
 def test_transfer_goes_on_network_by_network(tmp_path, monkeypatch):
@@ -50,7 +50,7 @@ def test_the_peers_train_the_same_detector(shapes, tmp_path):
     pixels = {"mean": [120.0] * 3, "std": [60.0] * 3, "channel_order": "RGB"}
     save_checkpoint({"model": state, "arch": "resnet50", "task": "classification", **pixels}, weights)
     options = ["--iterations", 5, "--size", 48, "--output", tmp_path / "out", "--weights", weights, "--device", "cpu"]
-    done = start_tool("../benchmarks/peers.py", "--data", shapes, *options)
+    done = run_tool("benchmarks.peers", "--data", shapes, *options)
     assert done.returncode == 0, done.stderr
     found = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/peer.json")}
     assert found.keys() == {"residet_0", "detectron2_0", "torchvision_0"}
@@ -58,6 +58,6 @@ def test_the_peers_train_the_same_detector(shapes, tmp_path):
     background = 4 * (1024 + 1)  # torchvision regresses a box for the background too
     assert sizes["residet_0"] == sizes["detectron2_0"] == sizes["torchvision_0"] - background
     assert all(torch.isfinite(torch.tensor([run["AP"], run["seconds"]])).all() for run in found.values())
-    again = start_tool("../benchmarks/peers.py", "--data", shapes, *options)
+    again = run_tool("benchmarks.peers", "--data", shapes, *options)
     assert again.returncode == 0 and again.stdout.splitlines()[-5:] == done.stdout.splitlines()[-5:]
     assert "other arguments" in start_tool("../benchmarks/peers.py", "--data", shapes, *options, "--rate", 1).stderr

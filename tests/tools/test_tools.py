@@ -7,10 +7,13 @@ import sys
 
 from backbones.weights.files import read_checkpoint
 from detection.data.synthetic import SIZE
+from tools import pretrain as pretrain_tool
+from tools import train_net as train_net_tool
 
 import numpy as np
 import pytest
 import torch
+from forked_ranks import run_ranks
 from PIL import Image
 from run_tools import PROJECT, assert_clear_error, pretrain, run_tool, start_tool, train_net
 from stopped_runs import stopped
@@ -39,7 +42,7 @@ def pretrained(shapes, tmp_path_factory):
     # Long enough for BN to know its statistics: a detector with wild ones detects nothing.
     longer = ["CLASSIFICATION.EPOCHS", 12, "CLASSIFICATION.EVAL_EPOCHS", 0, "SOLVER.BASE_LR", 0.01]
     args = ["--arch", "resnet18", "--data", shapes / "crops", *CROPS, *longer, "OUTPUT_DIR", out]
-    done = start_tool("pretrain.py", *args)
+    done = pretrain(*args)
     assert done.returncode == 0, done.stderr
     return out / "model_final.pth"
 
@@ -47,7 +50,7 @@ def pretrained(shapes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(shapes, pretrained, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "run"
-    done = start_tool("train_net.py", *detection(shapes, out, "MODEL.WEIGHTS", pretrained))
+    done = detect(shapes, out, "MODEL.WEIGHTS", pretrained)
     assert done.returncode == 0, done.stderr
     assert ": 100 of " in done.stdout
     return out
@@ -70,12 +73,13 @@ def detections(run):
     return sorted([d["image_id"], d["category_id"], d["score"], *d["bbox"]] for d in found)
 
 
-@pytest.mark.parametrize("launcher", [(sys.executable,), TORCHRUN], ids=["one process", "two processes"])
-def test_evaluation_alone_detects_the_same(trained, tmp_path, launcher):
+@pytest.mark.parametrize("count", [1, 2])
+def test_evaluation_alone_detects_the_same(trained, tmp_path, count):
+    """In one process and in two, which torchrun is not needed for: test_two_processes has it."""
     weights = trained / "model_final.pth"
     args = ["--config-file", trained / "config.yaml", "--eval-only", "MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
-    done = start_tool("train_net.py", *args, launcher=launcher)
-    assert done.returncode == 0, done.stderr
+    codes, _ = run_ranks(train_net_tool, args, tmp_path / "printed", count=count)
+    assert codes == [0] * count, (tmp_path / "printed.0").read_text()
     np.testing.assert_allclose(detections(tmp_path), detections(trained), atol=1e-3)
     (ours,), (theirs,) = (json.loads((run / "results.json").read_text()).values() for run in (tmp_path, trained))
     assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0
@@ -107,14 +111,15 @@ def test_another_run_is_not_overwritten_but_resumed(shapes, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_under_torchrun(shapes, pretrained, tmp_path):
+def test_two_processes(shapes, pretrained, tmp_path):
+    """A detector's under torchrun. tests/residet/engine/test_resume.py has a pretraining under torchrun."""
     args = detection(shapes, tmp_path / "d", "MODEL.WEIGHTS", pretrained)
     done = start_tool("train_net.py", *args, launcher=TORCHRUN)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "d" / "model_final.pth").is_file() and (tmp_path / "d" / "log.txt.rank1").is_file()
     args = ["--arch", "resnet18", "--data", shapes / "crops", *CROPS, "OUTPUT_DIR", tmp_path / "p"]
-    done = start_tool("pretrain.py", *args, launcher=TORCHRUN)
-    assert done.returncode == 0, done.stderr
+    codes, _ = run_ranks(pretrain_tool, args, tmp_path / "printed")
+    assert codes == [0, 0], (tmp_path / "printed.0").read_text()
     crops = len(list((shapes / "crops" / "val").rglob("*.png")))
     assert json.loads((tmp_path / "p" / "results.json").read_text())["images"] == crops
 

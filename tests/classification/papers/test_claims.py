@@ -9,6 +9,7 @@ from classification.papers import claims
 from classification.papers.claims import CLAIMS, ShortRun, short_runs, summary, verdict
 
 import pytest
+from forked_ranks import fork_tools
 from run_tools import run_tool
 
 
@@ -59,6 +60,7 @@ def test_the_table_has_means_and_both_kinds_of_error(tmp_path):
 
 
 def test_runs_stop_in_time_and_go_on(shapes, tmp_path, monkeypatch):
+    fork_tools(monkeypatch, tmp_path / "printed")
     monkeypatch.setattr(claims, "CLAIMS", CLAIMS[2:4])  # three networks, which stand for the nine
     data = ["--data", shapes / "crops", "--output", tmp_path, "--seeds", 0, "--iterations", 2]
     opts = ["--set", "SOLVER.IMS_PER_BATCH", 4, "DATALOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu"]

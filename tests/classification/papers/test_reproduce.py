@@ -10,6 +10,7 @@ from classification.papers.published import CIFAR10, tables
 from classification.papers.reproduce import SELECTIONS, entries, summary
 
 import pytest
+from forked_ranks import fork_tools
 from PIL import Image
 from run_tools import run_tool
 
@@ -70,7 +71,8 @@ def test_tables_that_test_alike_networks_share_their_training():
 
 
 @pytest.mark.slow
-def test_runs_are_trained_resumed_and_summed_up(cifar, tmp_path):
+def test_runs_are_trained_resumed_and_summed_up(cifar, tmp_path, monkeypatch):
+    fork_tools(monkeypatch, tmp_path / "printed")
     short = ["--set", "CLASSIFICATION.SCHEDULE_SCALE", "0.0001", "SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu"]
     short += ["DATALOADER.NUM_WORKERS", "0"]
     args = ["resnet_cifar10:cifar_resnet20", "wrn_cifar10:cifar_wrn16_4", "--data", cifar, "--output", tmp_path]
@@ -109,6 +111,7 @@ def test_a_run_that_time_cuts_short_is_gone_on_with(cifar, tmp_path, monkeypatch
     args = ["resnet_cifar10:cifar_resnet20", "--data", cifar, "--output", tmp_path, "--minutes", 60, "--set"]
     args += ["SOLVER.IMS_PER_BATCH", "10", "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0"]
     folder = tmp_path / "cifar10" / "cifar_resnet" / "cifar_resnet20"
+    fork_tools(monkeypatch, tmp_path / "printed")
     time_is_up_after(folder / "metrics.json", monkeypatch)
     for count in (1, 2):
         done = reproduce(*args)
@@ -119,6 +122,7 @@ def test_a_run_that_time_cuts_short_is_gone_on_with(cifar, tmp_path, monkeypatch
 
 
 def test_a_failing_run_is_named(tmp_path):
+    """In a process of its own, as a user's runs are."""
     done = reproduce("resnet_cifar10:cifar_resnet20", "--data", tmp_path / "none", "--output", tmp_path)
     # pretrain.py itself has printed the error.
     assert done.returncode == 2 and "error: " not in done.stderr, done.stderr

@@ -7,6 +7,7 @@ from backbones.errors import InputError
 from detection.comparison.matrix import RANDOM, check_runs, compare, groups, runs
 
 import pytest
+from forked_ranks import fork_tools
 from run_tools import PROJECT, assert_clear_error, run_tool
 
 CONFIGS = [str(PROJECT / "configs" / "bccd" / f"{n}_fpn.yaml") for n in ("resnet50", "wrn34_2")]
@@ -88,7 +89,8 @@ def test_runs_in_phases_go_on_and_a_failed_run_does_not_hold_up_the_others(tmp_p
 
 
 @pytest.mark.slow
-def test_runs_go_on_where_the_clock_stopped_them(shapes, tmp_path):
+def test_runs_go_on_where_the_clock_stopped_them(shapes, tmp_path, monkeypatch):
+    fork_tools(monkeypatch, tmp_path / "printed")  # test_package.py has the same command with real processes
     config = PROJECT / "configs" / "demo" / "faster_rcnn_resnet18_fpn.yaml"
     small = ["SOLVER.MAX_ITER", 2, "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "TEST.PICTURES", 0]
     args = [config, "--data", shapes, "--seeds", 0, 1, "--output", tmp_path / "out"]

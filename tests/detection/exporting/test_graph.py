@@ -4,7 +4,7 @@ from backbones.errors import InputError
 from backbones.portable.files import open_session, trace
 from detection.exporting.detectors import write_detector
 from detection.exporting.graph import DetectorGraph, check_exportable
-from detection.exporting.parity import check_parity
+from detection.exporting.parity import check_parity, detections_to_check
 from detection.exporting.runtime import RuntimeDetector
 
 import pytest
@@ -58,7 +58,8 @@ def test_a_c4_detector_in_onnx_runtime(tmp_path):
     write_detector(model, tmp_path / "d.onnx")
     exported = RuntimeDetector(open_session(tmp_path / "d.onnx")[0])
     image = torch.randint(256, (3, 100, 131), dtype=torch.uint8)
-    parity = check_parity(model, exported, [{"image": image, "height": 100, "width": 131}], 0.0, 1000)
+    images = [{"image": image, "height": 100, "width": 131}]
+    parity = check_parity(detections_to_check(model, images), exported, images, 0.0, 1000)
     assert parity.detections > 5
 
 
@@ -101,12 +102,16 @@ def fixed(boxes, scores, classes):
     return lambda batch: [{"instances": found}]
 
 
+def parity_of(model, other, images, topk=100):
+    return check_parity(detections_to_check(model, images), other, images, 0.05, topk)
+
+
 BOXES, SCORES, CLASSES = [[10.0, 10, 30, 40], [50, 50, 80, 90]], [0.9, 0.6], [0, 1]
 
 
 def test_parity_measures_the_largest_differences():
     other = fixed([[10.25, 10, 30, 40], [50, 50, 80, 90]], [0.9, 0.6005], CLASSES)
-    parity = check_parity(fixed(BOXES, SCORES, CLASSES), other, [{}, {}], 0.05, 100)
+    parity = parity_of(fixed(BOXES, SCORES, CLASSES), other, [{}, {}])
     assert (parity.images, parity.detections) == (2, 4)
     assert parity.pixels == pytest.approx(0.25) and parity.score == pytest.approx(5e-4, rel=1e-3)
 
@@ -124,17 +129,16 @@ def test_parity_measures_the_largest_differences():
 def test_parity_refuses_other_detections(boxes, scores, classes):
     with pytest.raises(InputError, match=r"street\.png: the exported detector differs from the model"):
         model, other = fixed(BOXES, SCORES, CLASSES), fixed(boxes, scores, classes)
-        check_parity(model, other, [{"file_name": "street.png"}], 0.05, 100)
+        parity_of(model, other, [{"file_name": "street.png"}])
 
 
 def test_parity_forgives_what_is_at_the_threshold_or_at_the_limit():
     model = fixed([*BOXES, [0.0, 0, 9, 9]], [*SCORES, 0.0503], [*CLASSES, 1])
-    assert check_parity(model, fixed(BOXES, SCORES, CLASSES), [{}], 0.05, 100).detections == 3
+    assert parity_of(model, fixed(BOXES, SCORES, CLASSES), [{}]).detections == 3
     other = fixed([BOXES[0], [0.0, 0, 9, 9]], [0.9, 0.6004], CLASSES)
-    assert check_parity(fixed(BOXES, SCORES, CLASSES), other, [{}], 0.05, 2).detections == 2
+    assert parity_of(fixed(BOXES, SCORES, CLASSES), other, [{}], topk=2).detections == 2
 
 
 def test_parity_needs_detections():
-    nothing = fixed([], [], [])
     with pytest.raises(InputError, match="detects nothing in 1 images"):
-        check_parity(nothing, nothing, [{}], 0.05, 100)
+        detections_to_check(fixed([], [], []), [{}])
