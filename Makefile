@@ -23,7 +23,7 @@ demo: setup
 
 # worksteal, as loadfile runs a test that ends its worker again and again, and then waits for ever (pytest-xdist 3.8).
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal --max-worker-restart 8 --durations 15
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal --max-worker-restart 8 --durations 15
 
 # Bad values and damaged files, for MINUTES.
 MINUTES ?= 30
