@@ -38,12 +38,13 @@ chaos: setup
 soak: setup
 	PYTHONPATH=.:tests/helpers $(BIN)/python tests/guard/soak.py --minutes $(MINUTES) --output output/soak
 
-# Speed against peers, one thread. IMAGES: folder with CLASS/*.jpg.
+# Speed against peers, on a machine without other work. IMAGES: folder with CLASS/*.jpg.
 bench: setup
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation.py
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/classification_input.py $(IMAGES)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/detection_input.py $(IMAGES)
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/backbone_inference.py
+	PYTHONPATH=. $(BIN)/python benchmarks/backbone_inference.py
+	PYTHONPATH=. $(BIN)/python benchmarks/detector_inference.py
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py
 	$(BIN)/python docs/write_benchmarks.py
 

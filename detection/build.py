@@ -16,6 +16,7 @@ from residet.config import merge_config, merge_options, merge_values
 from residet.launch import resolve_device
 from residet.schema.files import parse_yaml
 
+import torch
 from detectron2 import modeling
 from detectron2.config import CfgNode
 from torch import nn
@@ -41,12 +42,13 @@ def build_model(cfg: CfgNode) -> nn.Module:
         InputError: the keys of MODEL contradict each other in a way that only building them shows.
     """
     try:
-        return modeling.build_model(cfg)
+        model = modeling.build_model(cfg)
     except InputError:
         raise
     except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as e:
         reason = " ".join(str(e).split()) or type(e).__name__
         raise InputError(f"MODEL: these keys make no detector ({reason}); start from a file in configs/") from e
+    return model.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else model
 
 
 def build_detector(source: str | Path, weights: str | Path | None = None, options: list | None = None) -> nn.Module:

@@ -35,7 +35,7 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Factor of the learning rate for the layers that a pretrained classifier contains: the backbone without its
     # pyramid, and stage 5 in a C4 head. Below 1, these layers change less than those that start from random weights.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
-    # Trains with weights and feature maps in memory format NHWC: with bfloat16 faster on CPUs that compute in it.
+    # Stores weights and feature maps in memory format NHWC: with bfloat16 faster on CPUs that compute in it.
     cfg.MODEL.CHANNELS_LAST = False
     # The phases of a training in several phases, in order; see detection/phases.py. Empty for a training in one phase.
     cfg.PHASES = []

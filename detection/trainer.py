@@ -30,7 +30,6 @@ from residet.engine.trainer import Trainer
 from residet.plan import RunPlan
 from residet.progress import progress
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
@@ -45,8 +44,7 @@ class DetectionTrainer(Trainer):
 
     @classmethod
     def build_model(cls, cfg) -> nn.Module:
-        model = build_model(cfg)
-        return model.to(memory_format=torch.channels_last) if cfg.MODEL.CHANNELS_LAST else model
+        return build_model(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg, model):

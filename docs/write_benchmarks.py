@@ -17,7 +17,7 @@ def section(content: dict) -> str:
     lines = [f"### {content['question']}\n", f"`{content['command']}`\n"]
     lines += ["| job | peer | ours, s | peer, s | times as fast | aim |", "|-----|------|--:|--:|--:|--:|"]
     for row in content["rows"]:
-        ours, peer = (_spread(row[f"{way}_cpu_seconds"]) for way in ("ours", "peer"))
+        ours, peer = (_spread(row[f"{way}_{row['clock']}_seconds"]) for way in ("ours", "peer"))
         cells = (row["job"], row["peer"], ours, peer, f"**{_spread(row['ratio'])}**", f"{row['least']}")
         lines.append("| " + " | ".join(cells) + " |")
     checks = "; ".join(dict.fromkeys(row["check"] for row in content["rows"]))

@@ -4,7 +4,6 @@ tools/demo.py --output output/demo
 tools/demo.py --output output/demo --resume
 """
 
-import json
 import os
 import signal
 import sys
@@ -38,6 +37,7 @@ IMAGES/train/CLASS/*.jpg and IMAGES/val/CLASS/*.jpg:
 
 
 def precision_options(precision):
+    """KEY, VALUE, … pairs for a name in `PRECISIONS`."""
     return ["SOLVER.AMP.ENABLED", bool(precision), "SOLVER.AMP.DTYPE", precision or PRECISIONS[-1]]
 
 
@@ -126,7 +126,7 @@ def measure(args):
     """Finds out what this machine computes faster in.
 
     Returns:
-        the precision, and the minutes that the whole demo takes.
+        {"precision": …}, and the minutes that the whole demo takes.
     """
     from classification.trainer import ClassificationTrainer
     from detection.trainer import DetectionTrainer
@@ -137,12 +137,12 @@ def measure(args):
         cfg = plan_detection(args, precision, "random").cfg
         seconds[precision] += 2 * training_seconds(DetectionTrainer, cfg, precision)
     fastest = min(PRECISIONS, key=seconds.get)
-    return fastest, OTHER_WORK * seconds[fastest] / 60
+    return {"precision": fastest}, OTHER_WORK * seconds[fastest] / 60
 
 
 def work(args):
     """Draws the data, trains the classifier and both detectors, and writes the table and the report."""
-    from backbones.whole_files import check_folder, write_json
+    from backbones.whole_files import check_folder, json_or_none, write_json
     from detection.comparison.rows import rows_of
     from detection.data.synthetic import make_shapes
     from detection.evaluation.report import table
@@ -159,12 +159,12 @@ def work(args):
     if not (data / "annotations" / "val.json").is_file():  # the file that is written last
         print(f"0/3 draw {TRAIN_IMAGES} training and {TEST_IMAGES} held-out images → {data}", flush=True)
         make_shapes(data, TRAIN_IMAGES, TEST_IMAGES, args.seed, OBJECTS)
-    machine = output / "machine.json"
-    if not machine.is_file():
-        precision, minutes = measure(args)
-        print(f"about {minutes:.0f} minutes in all on this machine, in {precision or 'float32'}", flush=True)
-        write_json({"precision": precision}, machine)
-    precision = json.loads(machine.read_text())["precision"]
+    machine = json_or_none(output / "machine.json")
+    if machine is None:
+        machine, minutes = measure(args)
+        print(f"about {minutes:.0f} minutes in all on this machine, in {machine['precision'] or 'float32'}", flush=True)
+        write_json(machine, output / "machine.json")
+    precision = machine["precision"]
     pretrain(args, precision)
     weights = output / "pretrain" / "model_final.pth"
     rows = {

@@ -25,7 +25,8 @@ class DetectorGraph(nn.Module):
     """Image -> detections, as a program of tensors alone.
 
     Args:
-        model: detectron2's GeneralizedRCNN with ArchRes5ROIHeads (C4) or PooledROIHeads (FPN), in evaluation mode.
+        model: detectron2's GeneralizedRCNN with ArchRes5ROIHeads (C4) or PooledROIHeads (FPN), in evaluation mode. Its
+            weights are put into memory format NCHW.
         order: order of the channels that the model takes, "RGB" or "BGR".
 
     Raises:
@@ -35,7 +36,8 @@ class DetectorGraph(nn.Module):
     def __init__(self, model: nn.Module, order: str):
         super().__init__()
         check_exportable(model)
-        self.model = model
+        # The tracer cannot follow sizes through maps in memory format NHWC (MODEL.CHANNELS_LAST).
+        self.model = model.to(memory_format=torch.contiguous_format)
         self.order = order
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

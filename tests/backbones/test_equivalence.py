@@ -44,7 +44,7 @@ def test_torchvisions_weights_give_torchvisions_logits(spec):
     ours = unfilled(lambda: spec.build(5)).eval()
     load_state(ours, theirs.state_dict(), "theirs")
     expected, got = outputs(theirs, ours)
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("spec", IN_TIMM, ids=lambda s: s.name)
@@ -58,7 +58,7 @@ def test_timms_weights_give_timms_logits(spec):
     ours = unfilled(lambda: spec.build(5)).eval()
     load_state(ours, weights_in(theirs.state_dict(), "theirs").state, "theirs")
     expected, got = outputs(theirs, ours, size=size)
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 WAYS_BACK = {"torchvision": torchvision.models.get_model, "timm": timm.create_model}
@@ -74,7 +74,7 @@ def test_the_way_back_to_torchvision_and_timm(to, suffix, tmp_path):
     theirs = WAYS_BACK[to]("resnext50_32x4d", num_classes=7).eval()
     theirs.load_state_dict(content.get("model", content))
     expected, got = outputs(ours, theirs)
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_way_back_of_vgg_to_timm():
@@ -82,7 +82,7 @@ def test_the_way_back_of_vgg_to_timm():
     theirs = unfilled(lambda: timm.create_model("vgg16", num_classes=7)).eval()
     theirs.load_state_dict(to_timm_vgg(ours.state_dict()))
     expected, got = outputs(ours, theirs, size=(224, 224))
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_export_tool(tmp_path):
@@ -127,7 +127,7 @@ def test_pre_activation_blocks_are_timms():
         for i in (1, 2, 3):
             getattr(block, f"norm{i}").load_state_dict(getattr(mine, f"bn{i}").state_dict())
     with torch.no_grad():
-        torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["resnext50_32x4d", "resnext50_2x40d"])
@@ -141,8 +141,8 @@ def test_the_three_forms_are_the_same(name):
     assert nets["a"].layer1[0].paths[1].conv3.weight.shape == (256, spec.inner_widths[0] // spec.groups, 1, 1)
     assert isinstance(nets["b"].layer1[0].conv3, nn.Conv2d) and len(nets["b"].layer1[0].paths) == spec.groups
     a, b, c = outputs(*(nets[form].eval() for form in "abc"))
-    torch.testing.assert_close(a, c, rtol=0, atol=1e-5)
-    torch.testing.assert_close(b, c, rtol=0, atol=1e-5)
+    torch.testing.assert_close(a, c, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(b, c, rtol=1e-5, atol=1e-5)
 
     image, grads = torch.randn(4, 3, 64, 64), {}
     for form, net in nets.items():

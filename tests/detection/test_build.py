@@ -42,6 +42,17 @@ def test_options_override_what_the_checkpoint_says(trained):
         detection.build_detector(trained[0], options=["MODEL.ROI_HEADS.SCORE_TRESH_TEST", 1.0])
 
 
+def test_memory_format_nhwc_detects_the_same(trained):
+    path, model = trained
+    ours = detection.build_detector(path, options=["MODEL.CHANNELS_LAST", True])
+    assert ours.backbone.bottom_up.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        (got,), (expected,) = ours([example()]), model([example()])
+    torch.testing.assert_close(got["instances"].scores, expected["instances"].scores, rtol=0, atol=1e-5)
+    boxes = [found["instances"].pred_boxes.tensor for found in (got, expected)]
+    torch.testing.assert_close(*boxes, rtol=0, atol=1e-3)
+
+
 def test_the_pixels_of_the_weights_are_not_overridden(trained):
     assert detection.build_detector(trained[0], options=["INPUT.FORMAT", "RGB"]).cfg.INPUT.FORMAT == "RGB"
     for options in (["INPUT.FORMAT", "BGR"], ["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0]]):

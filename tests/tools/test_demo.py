@@ -64,6 +64,8 @@ def test_the_demo_goes_on_after_sigterm_and_compares(start, tmp_path):
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     assert f"loaded {out / 'pretrain' / 'model_final.pth'}: 100 of " in stdout
+    precision = json.loads((out / "machine.json").read_text())["precision"]  # found out before the demo was stopped
+    assert f"precision:  {precision or 'float32'}" in stdout and "minutes in all on this machine" not in stdout
     results = json.loads((out / "results.json").read_text())
     assert list(results) == ["pretrained", "random"]
     assert {"AP", "AP50", "AP star"} <= set(results["random"])
