@@ -114,14 +114,14 @@ def last_checkpoint(folder: str | Path) -> Path:
     A run that was killed between its first checkpoint and the file `last_checkpoint` resumes from that checkpoint.
 
     Raises:
-        InputError: there is no checkpoint, or `last_checkpoint` names a file elsewhere.
+        InputError: there is no checkpoint, or `last_checkpoint` names no file of the folder.
     """
     folder = Path(folder)
     try:
         name = _checkpoint_names(folder)[0]
-    except (OSError, UnicodeDecodeError, IndexError) as e:
+    except (OSError, IndexError) as e:
         raise InputError(f"--resume: {folder / 'last_checkpoint'}: cannot be read ({e}); check OUTPUT_DIR") from e
-    if Path(name).name != name or not name.isprintable():
+    if Path(name).name != name or not name.isprintable() or not (folder / name).is_file():
         raise InputError(
             f"--resume: {folder / 'last_checkpoint'}: names {name!r}, which is no file of this folder; write the name "
             "of a checkpoint in this folder there"
@@ -133,7 +133,7 @@ def _checkpoint_names(folder: Path) -> list[str]:
     """What `last_checkpoint` names; without that file, the intermediate checkpoints, the latest first."""
     file = folder / "last_checkpoint"
     if file.is_file() and file.stat().st_size:
-        return [file.read_text(encoding="utf-8").strip()]
+        return [file.read_text(encoding="utf-8", errors="backslashreplace").strip()]  # a torn file may hold anything
     return sorted((path.name for path in folder.glob("model_[0-9]*.pth") if path.stat().st_size), reverse=True)
 
 

@@ -70,10 +70,13 @@ def test_other_data_of_the_same_classes_is_refused(finished, shapes, tmp_path):
     assert_clear_error(done, "other images or annotations")
 
 
-@pytest.mark.parametrize("name", ["../elsewhere.pth", "/etc/passwd", "a/../model_final.pth", "", "x\x1b[31m.pth"])
+NAMES = ["../elsewhere.pth", "/etc/passwd", "a/../model_final.pth", "", "x\x1b[31m.pth", "none.pth", b"\xc6\x00\xff"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_last_checkpoint_names_a_file_of_its_folder(finished, name):
     folder, command = finished
-    (folder / "last_checkpoint").write_text(name)
+    (folder / "last_checkpoint").write_bytes(name if isinstance(name, bytes) else name.encode())
     (folder.parent / "elsewhere.pth").write_bytes((folder / "model_final.pth").read_bytes())
     done = pretrain("--resume", *command, "SOLVER.MAX_ITER", 5)
     if name:
