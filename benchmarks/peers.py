@@ -12,6 +12,7 @@ benchmarks/peers.py --data BCCD --weights output/cifar10/resnet50/model_final.pt
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -195,7 +196,7 @@ def table(output):
 
 
 def main(argv=None):
-    """Runs what is missing in --output, and prints the table after each run."""
+    """Runs what is missing in --output, and prints the table after each run. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, metavar="DIR", help="data set, such as BCCD")
     parser.add_argument("--weights", required=True, metavar="FILE", help=f"classifier with {ARCH} to start from")
@@ -224,7 +225,8 @@ def main(argv=None):
             write_json(content | {"asked": asked, "versions": environment()}, folder / "peer.json")
             print(table(args.output), flush=True)
     print(table(args.output))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -37,11 +37,11 @@ def pytest_collection_modifyitems(items):
     slow = [tests for tests in files.values() if any(item.get_closest_marker("slow") for item in tests)]
     quick = [item for tests in files.values() if tests not in slow for item in tests]
     shares = [[item for tests in slow[i::workers] for item in tests] for i in range(workers)]
-    for i, share in enumerate(shares):
-        cut = max(len(items) * (i + 1) // workers - len(items) * i // workers - len(share), 0)
-        share += quick[:cut] if i < workers - 1 else quick
+    for share in shares:
+        cut = max(len(items) // workers - len(share), 0)
+        share += quick[:cut]
         del quick[:cut]
-    items[:] = [item for share in shares for item in share]
+    items[:] = [item for share in (*shares, quick) for item in share]
 
 
 @pytest.fixture(autouse=True)

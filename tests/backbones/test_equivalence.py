@@ -74,7 +74,7 @@ def test_the_way_back_to_torchvision_and_timm(to, suffix, tmp_path):
     theirs = WAYS_BACK[to]("resnext50_32x4d", num_classes=7).eval()
     theirs.load_state_dict(content.get("model", content))
     expected, got = outputs(ours, theirs)
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
 
 def test_the_way_back_of_vgg_to_timm():
@@ -127,7 +127,7 @@ def test_pre_activation_blocks_are_timms():
         for i in (1, 2, 3):
             getattr(block, f"norm{i}").load_state_dict(getattr(mine, f"bn{i}").state_dict())
     with torch.no_grad():
-        torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["resnext50_32x4d", "resnext50_2x40d"])
@@ -141,8 +141,8 @@ def test_the_three_forms_are_the_same(name):
     assert nets["a"].layer1[0].paths[1].conv3.weight.shape == (256, spec.inner_widths[0] // spec.groups, 1, 1)
     assert isinstance(nets["b"].layer1[0].conv3, nn.Conv2d) and len(nets["b"].layer1[0].paths) == spec.groups
     a, b, c = outputs(*(nets[form].eval() for form in "abc"))
-    torch.testing.assert_close(a, c, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(b, c, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(a, c, rtol=0, atol=1e-5)
+    torch.testing.assert_close(b, c, rtol=0, atol=1e-5)
 
     image, grads = torch.randn(4, 3, 64, 64), {}
     for form, net in nets.items():
@@ -151,7 +151,7 @@ def test_the_three_forms_are_the_same(name):
     for form in "ab":
         assert grads[form].keys() == grads["c"].keys()
         for key, expected in grads["c"].items():
-            torch.testing.assert_close(grads[form][key], expected, rtol=1e-5, atol=1e-10)
+            torch.testing.assert_close(grads[form][key], expected, rtol=0, atol=1e-10)
 
 
 def test_blocks_that_fig_3_does_not_show_have_no_other_form():

@@ -2,7 +2,8 @@
 
 A trial is a small training of a detector or a classifier, in one process or in two as torchrun starts them. It is
 disturbed up to three times, resumed to its end, and compared with a run that nothing has disturbed: weights, optimizer,
-random state, results. What a trial does follows from its number. A finished trial is not repeated.
+random state, results. What a trial does follows from its number. A finished trial is not repeated. "left" counts
+processes that did not end by themselves.
 
 kill   SIGKILL at a random moment: to all processes, or to one of two
 term   SIGTERM at a random moment, likewise
@@ -90,9 +91,9 @@ def undisturbed(folder, side, processes):
 
 
 def disturbed_start(draw, kind, seconds, *run):
-    """A start of a run that something happens to; returns as `start`."""
+    """A start of a run that something happens to; returns as `start`, and how many processes had to be ended."""
     moment, only_one, largest = draw.uniform(0, seconds), draw.random() < 0.3, int(10 ** draw.uniform(3, 6.3))
-    number, sent = signal.SIGTERM if kind == "term" else signal.SIGKILL, []
+    number, sent, left = signal.SIGTERM if kind == "term" else signal.SIGKILL, [], set()
 
     def limit(_):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -103,9 +104,11 @@ def disturbed_start(draw, kind, seconds, *run):
             sent.extend(pids[-1:] if only_one else pids)
             _kill(sent, number)
         if sent and passed > moment + AGENT:
+            left.update(pids)
             _kill(pids, signal.SIGKILL)
 
-    return start(*run, prepare=limit) if kind == "fill" else start(*run, watch=watch)
+    codes, printed = start(*run, prepare=limit) if kind == "fill" else start(*run, watch=watch)
+    return codes, printed, len(left)
 
 
 def _kill(pids, number):
@@ -162,11 +165,12 @@ def trial(number, folder):
     side, processes, kind = draw.choice(sorted(SIDES)), draw.choice((1, 1, 2)), draw.choice(KINDS)
     reference, seconds = undisturbed(folder, side, processes)
     output = folder / f"trial_{number}"
-    run, refused, stops, fault = (folder, side, processes, output), 0, 0, ""
+    run, refused, stops, left, fault = (folder, side, processes, output), 0, 0, 0, ""
     shutil.rmtree(output, ignore_errors=True)
     try:
         for _ in range(draw.randint(1, 3)):
-            codes, printed = disturbed_start(draw, kind, seconds, *run)
+            codes, printed, waiting = disturbed_start(draw, kind, seconds, *run)
+            left += waiting
             assert "Traceback" not in printed, printed[-2000:]
             if codes == [0] * processes and (output / "results.json").is_file():
                 break  # the run was over before
@@ -181,8 +185,8 @@ def trial(number, folder):
         shutil.rmtree(output)
     except (AssertionError, OSError) as e:
         fault = str(e) or "differs"
-    found = {"side": side, "processes": processes, "kind": kind, "stops": stops, "refused": refused, "fault": fault}
-    return found | {"seconds": round(time.monotonic() - began, 1)}
+    found = {"side": side, "processes": processes, "kind": kind, "stops": stops, "refused": refused, "left": left}
+    return found | {"fault": fault, "seconds": round(time.monotonic() - began, 1)}
 
 
 def counts(trials):
@@ -191,7 +195,7 @@ def counts(trials):
     for group in ("all", *sorted(SIDES), "1", "2", *sorted(set(KINDS))):
         chosen = [t for t in trials.values() if group in ("all", t["side"], str(t["processes"]), t["kind"])]
         found[group] = {"identical": sum(not t["fault"] for t in chosen), "trials": len(chosen)}
-        found[group]["stops"] = sum(t["stops"] for t in chosen)
+        found[group] |= {key: sum(t[key] for t in chosen) for key in ("stops", "left")}
     return found
 
 
@@ -215,7 +219,8 @@ def main():
         write_json({"counts": counts(trials), "trials": trials}, folder / "chaos.json")
         print(number, found, flush=True)
     for group, count in counts(trials).items():
-        print(f"{group:12} {count['identical']} of {count['trials']} identical, stopped {count['stops']} times")
+        same = f"{count['identical']} of {count['trials']} identical"
+        print(f"{group:12} {same}, stopped {count['stops']} times, {count['left']} left")
     return 1 if any(t["fault"] for t in trials.values()) else 0
 
 

@@ -40,7 +40,7 @@ def run_tool(name, *args):
     with kept_state(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             tool = importlib.import_module(name.removesuffix(".py"))
-            code = tool.main(args) or 0
+            code = tool.main(args)
         except SystemExit as e:  # of argparse
             code = e.code
         except Exception:
