@@ -1,4 +1,4 @@
-"""Fits a config for COCO or VOC to other data: the schedule to the number of images, the anchors to the boxes."""
+"""Fits a config for COCO or VOC to other data and to a CPU: schedule to images, anchors to boxes, batch to memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Collection
 from detection.data.catalog import is_trained_on
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
+from detectron2.utils import comm
 
 # detectron2 trains 90k iterations on COCO's 117,266 images and 18k iterations on VOC's 16,551, with batches of 16. Here
 # the number of iterations is the power of the number of images that goes through both: 12 epochs on COCO, 17 on VOC,
@@ -17,6 +19,9 @@ _EXPONENT = np.log(90_000 / 18_000) / np.log(117_266 / 16_551)
 # An anchor matches a box well enough if their sizes differ by no more than this factor.
 _CLOSE = 2**0.5
 _ASPECT_RATIOS = (0.2, 1 / 3, 0.5, 1.0, 2.0, 3.0, 5.0)
+# In training an image of COCO's size, short side 800 pixels, takes about 1.5 GiB with ResNet-50 and a feature pyramid.
+_SHORT, _AT_A_TIME = 800, 2
+_APART = {"", "FrozenBN", "GN"}  # norms that treat each image by itself
 
 
 def resolve_schedule_and_anchors(
@@ -43,6 +48,34 @@ def resolve_schedule_and_anchors(
     cfg.DATASETS.SCHEDULE_IMAGES = 0  # a later run may read this config from OUTPUT_DIR and must not scale it again
     lines = _resolve_schedule(cfg, overridden_keys, schedule_batch_size, len(records), reference)
     return lines + (_resolve_anchors(cfg, overridden_keys, records) if anchors else [])
+
+
+def resolve_micro_batches(cfg: CfgNode, overridden_keys: Collection[str]) -> list[str]:
+    """Splits a batch of large images on a CPU into micro-batches, whose feature maps fit into most machines' memory.
+
+    A norm that learns from the batch would see fewer images: with such norms the batch stays whole.
+
+    Args:
+        cfg: the config; SOLVER.ACCUMULATE is changed.
+        overridden_keys: keys that the user has set.
+
+    Returns:
+        lines for the log on what was changed.
+    """
+    norms = {cfg.MODEL.RESNETS.NORM, cfg.MODEL.FPN.NORM, cfg.MODEL.ROI_BOX_HEAD.NORM}
+    if torch.device(cfg.MODEL.DEVICE).type != "cpu" or "SOLVER.ACCUMULATE" in overridden_keys or norms - _APART:
+        return []
+    images = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size() // cfg.SOLVER.ACCUMULATE
+    short = max(cfg.INPUT.MIN_SIZE_TRAIN) or _SHORT
+    fitting = max(_AT_A_TIME * _SHORT**2 // short**2, 1)
+    parts = next(parts for parts in range(1, images + 1) if images % parts == 0 and images // parts <= fitting)
+    cfg.SOLVER.ACCUMULATE *= parts
+    if parts == 1:
+        return []
+    return [
+        f"micro-batches: {images // parts} of {images} images at a time, since a CPU's memory holds no more; "
+        "SOLVER.ACCUMULATE sets another number"
+    ]
 
 
 def _resolve_schedule(

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from backbones.errors import InputError
 from backbones.registry import spec_of_builder
 from backbones.weights.read import Weights, check_arch, resolve_preprocessing, variant_warning
-from detection.auto_config import resolve_schedule_and_anchors
+from detection.auto_config import resolve_micro_batches, resolve_schedule_and_anchors
 from detection.data.catalog import resolve_datasets
 from detection.data.digest import digest_of_data
 from detection.network import in_words
@@ -80,6 +80,8 @@ def prepare(
     if schedule_batch_size and not eval_only:
         anchors = not (weights and weights.is_detector)
         plan.lines += resolve_schedule_and_anchors(cfg, overridden_keys, schedule_batch_size, anchors=anchors)
+    if not eval_only:
+        plan.lines += resolve_micro_batches(cfg, overridden_keys)
     if resume:
         plan.lines += check_same_run(plan, DetectionTrainer.metadata(cfg), TABLE)
     images = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TRAIN)

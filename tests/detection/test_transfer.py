@@ -7,7 +7,7 @@ from backbones import load_backbone
 from backbones.registry import spec_of_builder
 from backbones.weights.files import read_checkpoint, save_checkpoint
 from backbones.weights.read import read_weights
-from detection.auto_config import resolve_schedule_and_anchors
+from detection.auto_config import resolve_micro_batches, resolve_schedule_and_anchors
 from detection.checkpoint import load_detector, transfer_classes
 from detection.config import default_config
 from detection.prepare import prepare
@@ -213,6 +213,31 @@ def test_retinanets_rows_go_by_anchor_and_class(tmp_path):
     given, rows = theirs.state_dict()[key].unflatten(0, (3, 2)), state[key].unflatten(0, (3, 3))
     assert torch.equal(rows[:, 0], given[:, 1]) and torch.equal(rows[:, 2], given[:, 0])
     assert torch.equal(rows[:, 1], ours.state_dict()[key].unflatten(0, (3, 3))[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ([], 8),
+        (["INPUT.MIN_SIZE_TRAIN", (400,)], 2),
+        (["INPUT.MIN_SIZE_TRAIN", (200,)], 1),
+        (["SOLVER.IMS_PER_BATCH", 15], 15),
+        (["SOLVER.ACCUMULATE", 4], 8),
+        (["MODEL.FPN.NORM", "BN"], 1),
+        (["MODEL.DEVICE", "cuda"], 1),
+    ],
+)
+def test_a_cpu_takes_large_images_two_at_a_time(options, parts):
+    """16 images of 800 pixels, the config's batch, took more than 23 GiB."""
+    cfg = load_config("faster_rcnn_resnet50_fpn.yaml", "MODEL.DEVICE", "cpu", *options)
+    lines = resolve_micro_batches(cfg, [])
+    assert parts == cfg.SOLVER.ACCUMULATE and len(lines) == (parts > 1)
+    assert resolve_micro_batches(cfg, []) == []  # a later run reads the config that this one has written
+
+
+def test_the_users_own_number_of_micro_batches_stays():
+    cfg = load_config("faster_rcnn_resnet50_fpn.yaml", "MODEL.DEVICE", "cpu")
+    assert resolve_micro_batches(cfg, ["SOLVER.ACCUMULATE"]) == [] and cfg.SOLVER.ACCUMULATE == 1
 
 
 # By the tool
