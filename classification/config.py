@@ -77,8 +77,8 @@ def _add_schedule(c: CfgNode) -> None:
     c.EPOCHS = 90
     # Passes after which the learning rate is multiplied by SOLVER.GAMMA. STEP_EPOCHS sets SOLVER.STEPS.
     c.STEP_EPOCHS = (30, 60, 80)
-    # Passes of linear warm-up from SOLVER.WARMUP_FACTOR. WARMUP_EPOCHS sets SOLVER.WARMUP_ITERS.
-    c.WARMUP_EPOCHS = 0
+    # Passes of linear warm-up from SOLVER.WARMUP_FACTOR, also parts of one. WARMUP_EPOCHS sets SOLVER.WARMUP_ITERS.
+    c.WARMUP_EPOCHS = 0.0
     # Passes between two evaluations, and between two checkpoints: EVAL_EPOCHS sets TEST.EVAL_PERIOD and
     # SOLVER.CHECKPOINT_PERIOD. 0 leaves both in iterations; a TEST.EVAL_PERIOD of 0 evaluates at the end only.
     c.EVAL_EPOCHS = 1

@@ -65,6 +65,11 @@ def _of_schedule(cfg: CfgNode) -> Iterator[str]:
     plateau = solver.LR_SCHEDULER_NAME == PLATEAU
     if plateau and (c.WARMUP_UNTIL_ERROR or c.WARMUP_EPOCHS or solver.WARMUP_ITERS):
         yield f"SOLVER.LR_SCHEDULER_NAME: {PLATEAU} has no warm-up; set SOLVER.WARMUP_ITERS 0 and WARMUP_EPOCHS 0"
+    if c.EPOCHS and c.WARMUP_EPOCHS >= c.EPOCHS:
+        yield (
+            f"CLASSIFICATION.WARMUP_EPOCHS: a warm-up of {c.WARMUP_EPOCHS:g} takes the whole training, whose length is "
+            f"EPOCHS {c.EPOCHS}, and the learning rate never reaches BASE_LR; set WARMUP_EPOCHS {c.EPOCHS / 4:g}"
+        )
     if plateau and solver.GAMMA == 1:
         yield f"SOLVER.GAMMA: 1.0 leaves the learning rate as it is; {PLATEAU} needs a factor below 1"
     if not c.EVAL_EPOCHS and not cfg.TEST.EVAL_PERIOD:

@@ -38,7 +38,7 @@ TABLE: dict[str, Key] = SHARED | {
     "CLASSIFICATION.SHARDS.VAL_IMAGES": Key(Whole(), resume=True),
     "CLASSIFICATION.EPOCHS": Key(Whole(high=10**6), resume=True),
     "CLASSIFICATION.STEP_EPOCHS": Key(Several(NOT_NEGATIVE, rising=True), resume=True),
-    "CLASSIFICATION.WARMUP_EPOCHS": Key(Whole(high=10**6), resume=True),
+    "CLASSIFICATION.WARMUP_EPOCHS": Key(Real(low=0, high=10**6), resume=True),
     "CLASSIFICATION.EVAL_EPOCHS": Key(Whole(high=10**6), resume=True),
     "CLASSIFICATION.SCHEDULE_SCALE": Key(Real(above=0, high=1000), resume=True),
     "CLASSIFICATION.WARMUP_UNTIL_ERROR": Key(Real(low=0, high=100)),

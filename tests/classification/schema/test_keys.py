@@ -40,7 +40,8 @@ def test_no_recipe_sets_a_key_that_is_not_read(path):
         (["CLASSIFICATION.TEST.SCALES", (224,)], "TEST.SCALES: .*set CLASSIFICATION.TEST.VIEWS dense"),
         (["CLASSIFICATION.DOWNLOAD", True], "DOWNLOAD: True .*only cifar10, cifar100 and svhn"),
         (["CLASSIFICATION.PLATEAU_PATIENCE", 3], "PLATEAU_PATIENCE: 3 .*ReduceLROnPlateau"),
-        (["CLASSIFICATION.EPOCHS", 0, "CLASSIFICATION.WARMUP_EPOCHS", 5], "WARMUP_EPOCHS: 5 .*SOLVER.WARMUP_ITERS"),
+        (["CLASSIFICATION.EPOCHS", 0, "CLASSIFICATION.WARMUP_EPOCHS", 5], r"WARMUP_EPOCHS: 5\.0 .*SOLVER.WARMUP_ITERS"),
+        (["CLASSIFICATION.EPOCHS", 2, "CLASSIFICATION.WARMUP_EPOCHS", 2], "never reaches BASE_LR; set WARMUP_EPOCHS 0.5"),
         (["CLASSIFICATION.EVAL_EPOCHS", 0, "TEST.PATIENCE", 3], "TEST.PATIENCE: goes by evaluations"),
         (
             ["SOLVER.LR_SCHEDULER_NAME", "Step"],
@@ -69,6 +70,13 @@ def test_a_key_that_the_run_fills_in_is_refused(opts, key, message):
     check_keys(load(*opts))
     with pytest.raises(InputError, match=f"{key}: would be overwritten; .*{message}"):
         check_keys(load(*opts), [key])
+
+
+def test_a_warm_up_may_take_a_part_of_an_epoch():
+    cfg = load("CLASSIFICATION.WARMUP_EPOCHS", 0.25, "SOLVER.IMS_PER_BATCH", 10)
+    check_keys(cfg, ["CLASSIFICATION.WARMUP_EPOCHS"])
+    resolve_schedule(cfg, images=400)
+    assert cfg.SOLVER.WARMUP_ITERS == 10
 
 
 def test_evaluations_can_be_counted_in_iterations():
