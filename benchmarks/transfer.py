@@ -1,10 +1,11 @@
 """What does each of the six networks gain by pretraining on CIFAR-10, when it becomes a detector of blood cells?
 
 Pretrains one network after the other, and compares the detectors of those that are ready: from the checkpoint and from
-random weights, with equal iterations. First all networks with seed 0, then all seeds. `OUTPUT/compare/transfer.json`
-has the table of what is finished. The same command goes on where it was stopped, also within a run.
+random weights, with equal iterations. `OUTPUT/compare/transfer.json` has the table of what is finished. The same command
+goes on where it was stopped, also within a run.
 
 benchmarks/transfer.py --cifar10 CIFAR10 --bccd BCCD --minutes 120
+benchmarks/transfer.py --cifar10 CIFAR10 --bccd BCCD --networks resnet50 --output output/transfer_resnet50
 """
 
 import argparse
@@ -21,11 +22,12 @@ WITH_C4 = ("resnet50", "wrn34_2")
 # At 32 px, the map of stage 5 is a single cell. Of a 3x3 convolution there, only the weight in the middle would learn.
 PRETRAINING = ["CLASSIFICATION.SIZE", "64", "CLASSIFICATION.RESIZE", "64", "SOLVER.IMS_PER_BATCH", "64"]
 PRETRAINING += ["CLASSIFICATION.EVAL_EPOCHS", "0", "SOLVER.CHECKPOINT_PERIOD", "200"]
-PRETRAINING += ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bfloat16"]
+PRETRAINING += ["CLASSIFICATION.CHANNELS_LAST", "True"]
 DETECTION = ["INPUT.MIN_SIZE_TRAIN", "(224,)", "INPUT.MIN_SIZE_TEST", "224", "SOLVER.IMS_PER_BATCH", "2"]
 # An evaluation every 100 iterations gives AP over the training, which report.html draws.
 DETECTION += ["SOLVER.MAX_ITER", "400", "SOLVER.CHECKPOINT_PERIOD", "100", "TEST.EVAL_PERIOD", "100"]
-DETECTION += ["TEST.PICTURES", "0"]
+DETECTION += ["TEST.PICTURES", "0", "MODEL.CHANNELS_LAST", "True"]
+FAST = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bfloat16"]
 
 
 def pretrain(arch, args, deadline):
@@ -36,23 +38,24 @@ def pretrain(arch, args, deadline):
         return [
             *command_of(Path("tools/pretrain.py"), 1),
             *["--arch", arch, "--data", args.cifar10, "--config-file", "classification/cifar10", *flags],
-            *[*PRETRAINING, "CLASSIFICATION.EPOCHS", str(args.epochs)],
+            *[*PRETRAINING, *FAST, "CLASSIFICATION.EPOCHS", str(args.epochs)],
+            *["CLASSIFICATION.WARMUP_EPOCHS", str(args.epochs / 4)],
             *["DATALOADER.NUM_WORKERS", str(args.workers), "OUTPUT_DIR", str(folder)],
         ]
 
     return finish(command, folder, deadline)
 
 
-def compare(ready, seeds, args, deadline):
+def compare(ready, args, deadline):
     """Compares the detectors of networks whose pretraining is finished. Returns whether all their runs are."""
     configs = [f"configs/bccd/{arch}_fpn.yaml" for arch in ready]
     configs += [f"configs/bccd/{arch}_c4.yaml" for arch in ready if arch in WITH_C4]
     weights = args.output / "pretrain" / "{arch}" / "model_final.pth"
     command = [*command_of(Path("tools/compare.py"), 1), *configs, "--data", args.bccd, "--weights", str(weights)]
-    command += ["--random", "--seeds", *map(str, seeds), "--output", str(args.output / "compare")]
+    command += ["--random", "--seeds", *map(str, args.seeds), "--output", str(args.output / "compare")]
     if deadline:  # compare.py saves the run that goes on
         command += ["--minutes", f"{max((deadline - time.monotonic()) / 60, 0.1):.1f}"]
-    return call([*command, "--set", *DETECTION, "DATALOADER.NUM_WORKERS", str(args.workers)], None) and not (
+    return call([*command, "--set", *DETECTION, *FAST, "DATALOADER.NUM_WORKERS", str(args.workers)], None) and not (
         deadline and time.monotonic() >= deadline
     )
 
@@ -60,13 +63,12 @@ def compare(ready, seeds, args, deadline):
 def work(args):
     """Runs what is missing, until the time is up."""
     deadline, ready = deadline_in(args.minutes), []
-    for arch in NETWORKS:
+    for arch in args.networks:
         if not pretrain(arch, args, deadline):
             return
         ready.append(arch)
-        if not compare(ready, args.seeds[:1], args, deadline):
+        if not compare(ready, args, deadline):
             return
-    compare(NETWORKS, args.seeds, args, deadline)
 
 
 def main():
@@ -75,6 +77,7 @@ def main():
     parser.add_argument("--cifar10", required=True, metavar="DIR", help="train/CLASS/*.jpg and test/CLASS/*.jpg")
     parser.add_argument("--bccd", required=True, metavar="DIR", help="the blood cells, in VOC layout")
     parser.add_argument("--output", type=Path, default=Path("output/transfer"))
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, metavar="NAME")
     parser.add_argument("--epochs", type=int, default=4, help="passes over CIFAR-10")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=1, help="processes that load images")

@@ -41,7 +41,10 @@ def test_no_recipe_sets_a_key_that_is_not_read(path):
         (["CLASSIFICATION.DOWNLOAD", True], "DOWNLOAD: True .*only cifar10, cifar100 and svhn"),
         (["CLASSIFICATION.PLATEAU_PATIENCE", 3], "PLATEAU_PATIENCE: 3 .*ReduceLROnPlateau"),
         (["CLASSIFICATION.EPOCHS", 0, "CLASSIFICATION.WARMUP_EPOCHS", 5], r"WARMUP_EPOCHS: 5\.0 .*SOLVER.WARMUP_ITERS"),
-        (["CLASSIFICATION.EPOCHS", 2, "CLASSIFICATION.WARMUP_EPOCHS", 2], "never reaches BASE_LR; set WARMUP_EPOCHS 0.5"),
+        (
+            ["CLASSIFICATION.EPOCHS", 2, "CLASSIFICATION.WARMUP_EPOCHS", 2],
+            "never reaches BASE_LR; set WARMUP_EPOCHS 0.5",
+        ),
         (["CLASSIFICATION.EVAL_EPOCHS", 0, "TEST.PATIENCE", 3], "TEST.PATIENCE: goes by evaluations"),
         (
             ["SOLVER.LR_SCHEDULER_NAME", "Step"],

@@ -11,12 +11,12 @@ from detection.localisation.data import TrainingCrops, WholeImages, clipped, num
 from detection.localisation.evaluator import LocalisationEvaluator
 from detection.localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps, warp
 from detection.localisation.rpn import PerClassRPN
+from detection.localisation.shapes import make_cls_loc
 
 import numpy as np
 import pytest
 import torch
 from calibrate import make_norms_matter
-from cls_loc import make_cls_loc
 from run_tools import assert_clear_error, run_tool
 
 CLASSES = ("cross", "disk", "square", "star", "triangle")
