@@ -1,8 +1,8 @@
 """What does each of the six networks gain by pretraining on CIFAR-10, when it becomes a detector of blood cells?
 
 Pretrains one network after the other, and compares the detectors of those that are ready: from the checkpoint and from
-random weights, with equal iterations. `OUTPUT/compare/transfer.json` has the table of what is finished. The same command
-goes on where it was stopped, also within a run.
+random weights, with equal iterations. `OUTPUT/compare/transfer.json` has the table of what is finished. The same
+command goes on where it was stopped, also within a run.
 
 benchmarks/transfer.py --cifar10 CIFAR10 --bccd BCCD --minutes 120
 benchmarks/transfer.py --cifar10 CIFAR10 --bccd BCCD --networks resnet50 --output output/transfer_resnet50
