@@ -1,11 +1,11 @@
-"""What does each of the six networks gain by pretraining on CIFAR-10, when it becomes a detector of blood cells?
+"""What does each of the six networks gain by pretraining on CIFAR-10, when it becomes a detector of other images?
 
 Pretrains one network after the other, and compares the detectors of those that are ready: from the checkpoint and from
 random weights, with equal iterations. `OUTPUT/compare/transfer.json` has the table of what is finished. The same
 command goes on where it was stopped, also within a run.
 
-benchmarks/transfer.py --cifar10 CIFAR10 --bccd BCCD --minutes 120
-benchmarks/transfer.py --cifar10 CIFAR10 --bccd BCCD --networks resnet50 --output output/transfer_resnet50
+benchmarks/transfer.py --cifar10 CIFAR10 --data BCCD --minutes 120
+benchmarks/transfer.py --cifar10 CIFAR10 --data output/collages --size 160 --name collages
 """
 
 import argparse
@@ -23,7 +23,7 @@ WITH_C4 = ("resnet50", "wrn34_2")
 PRETRAINING = ["CLASSIFICATION.SIZE", "64", "CLASSIFICATION.RESIZE", "64", "SOLVER.IMS_PER_BATCH", "64"]
 PRETRAINING += ["CLASSIFICATION.EVAL_EPOCHS", "0", "SOLVER.CHECKPOINT_PERIOD", "200"]
 PRETRAINING += ["CLASSIFICATION.CHANNELS_LAST", "True"]
-DETECTION = ["INPUT.MIN_SIZE_TRAIN", "(224,)", "INPUT.MIN_SIZE_TEST", "224", "SOLVER.IMS_PER_BATCH", "2"]
+DETECTION = ["SOLVER.IMS_PER_BATCH", "2"]
 # An evaluation every 100 iterations gives AP over the training, which report.html draws.
 DETECTION += ["SOLVER.MAX_ITER", "400", "SOLVER.CHECKPOINT_PERIOD", "100", "TEST.EVAL_PERIOD", "100"]
 DETECTION += ["TEST.PICTURES", "0", "MODEL.CHANNELS_LAST", "True"]
@@ -51,11 +51,12 @@ def compare(ready, args, deadline):
     configs = [f"configs/bccd/{arch}_fpn.yaml" for arch in ready]
     configs += [f"configs/bccd/{arch}_c4.yaml" for arch in ready if arch in WITH_C4]
     weights = args.output / "pretrain" / "{arch}" / "model_final.pth"
-    command = [*command_of(Path("tools/compare.py"), 1), *configs, "--data", args.bccd, "--weights", str(weights)]
-    command += ["--random", "--seeds", *map(str, args.seeds), "--output", str(args.output / "compare")]
+    command = [*command_of(Path("tools/compare.py"), 1), *configs, "--data", args.data, "--weights", str(weights)]
+    command += ["--random", "--seeds", *map(str, args.seeds), "--output", str(args.output / args.name)]
+    size = ["INPUT.MIN_SIZE_TRAIN", f"({args.size},)", "INPUT.MIN_SIZE_TEST", str(args.size)]
     if deadline:  # compare.py saves the run that goes on
         command += ["--minutes", f"{max((deadline - time.monotonic()) / 60, 0.1):.1f}"]
-    return call([*command, "--set", *DETECTION, *FAST, "DATALOADER.NUM_WORKERS", str(args.workers)], None) and not (
+    return call([*command, "--set", *DETECTION, *size, *FAST, "DATALOADER.NUM_WORKERS", str(args.workers)], None) and not (
         deadline and time.monotonic() >= deadline
     )
 
@@ -75,8 +76,10 @@ def main():
     """Parses the command line, and runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar10", required=True, metavar="DIR", help="train/CLASS/*.jpg and test/CLASS/*.jpg")
-    parser.add_argument("--bccd", required=True, metavar="DIR", help="the blood cells, in VOC layout")
+    parser.add_argument("--data", required=True, metavar="DIR", help="a detection data set, such as the blood cells")
+    parser.add_argument("--size", type=int, default=224, help="short side of its images, in pixels")
     parser.add_argument("--output", type=Path, default=Path("output/transfer"))
+    parser.add_argument("--name", default="compare", help="folder of the comparison in --output")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, metavar="NAME")
     parser.add_argument("--epochs", type=int, default=4, help="passes over CIFAR-10")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
