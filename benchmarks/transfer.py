@@ -20,12 +20,12 @@ from residet.sweep import call, command_of, deadline_in, finish
 NETWORKS = ("resnet50", "wrn34_2", "resnext50_32x4d", "wrn50_2_bottleneck", "resnet101", "resnext101_32x4d")
 WITH_C4 = ("resnet50", "wrn34_2")
 # At 32 px, the map of stage 5 is a single cell. Of a 3x3 convolution there, only the weight in the middle would learn.
-PRETRAINING = ["CLASSIFICATION.SIZE", "64", "CLASSIFICATION.RESIZE", "64", "SOLVER.IMS_PER_BATCH", "64"]
-PRETRAINING += ["CLASSIFICATION.EVAL_EPOCHS", "0", "SOLVER.CHECKPOINT_PERIOD", "200"]
+PRETRAINING = ["CLASSIFICATION.SIZE", "48", "CLASSIFICATION.RESIZE", "48", "CLASSIFICATION.PAD", "6"]
+PRETRAINING += ["SOLVER.IMS_PER_BATCH", "64", "CLASSIFICATION.EVAL_EPOCHS", "0", "SOLVER.CHECKPOINT_PERIOD", "200"]
 PRETRAINING += ["CLASSIFICATION.CHANNELS_LAST", "True"]
 DETECTION = ["SOLVER.IMS_PER_BATCH", "2"]
 # An evaluation every 100 iterations gives AP over the training, which report.html draws.
-DETECTION += ["SOLVER.MAX_ITER", "400", "SOLVER.CHECKPOINT_PERIOD", "100", "TEST.EVAL_PERIOD", "100"]
+DETECTION += ["SOLVER.MAX_ITER", "300", "SOLVER.CHECKPOINT_PERIOD", "100", "TEST.EVAL_PERIOD", "100"]
 DETECTION += ["TEST.PICTURES", "0", "MODEL.CHANNELS_LAST", "True"]
 FAST = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bfloat16"]
 
@@ -56,9 +56,8 @@ def compare(ready, args, deadline):
     size = ["INPUT.MIN_SIZE_TRAIN", f"({args.size},)", "INPUT.MIN_SIZE_TEST", str(args.size)]
     if deadline:  # compare.py saves the run that goes on
         command += ["--minutes", f"{max((deadline - time.monotonic()) / 60, 0.1):.1f}"]
-    return call([*command, "--set", *DETECTION, *size, *FAST, "DATALOADER.NUM_WORKERS", str(args.workers)], None) and not (
-        deadline and time.monotonic() >= deadline
-    )
+    command += ["--set", *DETECTION, *size, *FAST, "DATALOADER.NUM_WORKERS", str(args.workers)]
+    return call(command, None) and not (deadline and time.monotonic() >= deadline)
 
 
 def work(args):
@@ -81,7 +80,7 @@ def main():
     parser.add_argument("--output", type=Path, default=Path("output/transfer"))
     parser.add_argument("--name", default="compare", help="folder of the comparison in --output")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, metavar="NAME")
-    parser.add_argument("--epochs", type=int, default=4, help="passes over CIFAR-10")
+    parser.add_argument("--epochs", type=int, default=2, help="passes over CIFAR-10")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=1, help="processes that load images")
     parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; 0 for no limit")
