@@ -133,17 +133,16 @@ def _boxes_as_seen(cfg: CfgNode, records: list[dict]) -> tuple[np.ndarray, np.nd
     Returns:
         (B,) square root of each box's area in pixels of the resized image, and (B,) height / width of each box.
     """
-    sides, ratios = [], []
-    short = float(np.median(cfg.INPUT.MIN_SIZE_TRAIN))
+    short, long = float(np.median(cfg.INPUT.MIN_SIZE_TRAIN)), cfg.INPUT.MAX_SIZE_TRAIN
+    boxes, scales = [], []
     for record in records:
-        height, width = record["height"], record["width"]
-        scale = min(short / min(height, width), cfg.INPUT.MAX_SIZE_TRAIN / max(height, width))
-        for annotation in record["annotations"]:
-            if is_trained_on(annotation, cfg.DATASETS.TRAIN_ON_DIFFICULT):
-                x0, y0, x1, y1 = annotation["bbox"]
-                sides.append(scale * ((x1 - x0) * (y1 - y0)) ** 0.5)
-                ratios.append((y1 - y0) / (x1 - x0))
-    return np.array(sides), np.array(ratios)
+        sides = record["height"], record["width"]
+        used = [a["bbox"] for a in record["annotations"] if is_trained_on(a, cfg.DATASETS.TRAIN_ON_DIFFICULT)]
+        boxes += used
+        scales += [min(short / min(sides), long / max(sides))] * len(used)
+    first, last = np.array(boxes).reshape(-1, 2, 2).transpose(1, 2, 0)
+    width, height = last - first
+    return np.array(scales) * np.sqrt(width * height), height / width
 
 
 def _sizes(before: list[list[float]], low: float, high: float) -> list[list[float]]:

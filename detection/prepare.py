@@ -16,6 +16,7 @@ from detection.schema.contradictions import check_norms_on_device
 from detection.schema.keys import check_keys
 from detection.schema.table import TABLE
 from detection.trainer import DetectionTrainer
+from residet.collector import collector_paused
 from residet.config import resolve_engine
 from residet.plan import RunPlan, check_same_run, plan_start
 from residet.summary import summarise
@@ -24,6 +25,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 
+@collector_paused()
 def prepare(
     cfg: CfgNode,
     *,

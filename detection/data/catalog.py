@@ -5,6 +5,7 @@ After `resolve_datasets`, "registered data" means a name in DatasetCatalog and M
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -207,28 +208,40 @@ def _shared_images(cfg: CfgNode) -> list[str]:
     lines = []
     train = {path for name in cfg.DATASETS.TRAIN for path in _files(name)}
     for name in cfg.DATASETS.TEST:
-        shared = train & _files(name)
-        if not shared and len(train) + len(_files(name)) <= _COMPARED:
-            shared = _same_content(train, _files(name))
+        test = _files(name)
+        shared = train & test
+        if not shared and len(train) + len(test) <= _COMPARED:
+            shared = _same_content(train, test)
         if shared:
             lines.append(
-                f"warning: {name}: {len(shared)} of {len(_files(name))} images are in the training data too, such as "
+                f"warning: {name}: {len(shared)} of {len(test)} images are in the training data too, such as "
                 f"{min(shared)}; AP on this test set says little about new images"
             )
     return lines
 
 
-def _files(name: str) -> set[Path]:
-    """Paths of the images of registered data."""
-    return {Path(r["file_name"]).resolve() for r in DatasetCatalog.get(name)}
+def _files(name: str) -> set[str]:
+    """Paths of the images of registered data, with links followed."""
+    folders: dict[str, str] = {}
+    files = set()
+    for record in DatasetCatalog.get(name):
+        path = record["file_name"]
+        if os.path.islink(path):
+            files.add(os.path.realpath(path))
+            continue
+        folder, file = os.path.split(path)
+        if folder not in folders:  # to follow the links of each folder once saves most of the time
+            folders[folder] = os.path.realpath(folder)
+        files.add(os.path.join(folders[folder], file))
+    return files
 
 
-def _same_content(train: set[Path], test: set[Path]) -> set[Path]:
+def _same_content(train: set[str], test: set[str]) -> set[str]:
     """Files of `test` with the same bytes as a file of `train`. Only files whose size occurs in both sets are read."""
-    sizes = {path: path.stat().st_size for path in train | test if path.is_file()}
+    sizes = {path: os.stat(path).st_size for path in train | test if os.path.isfile(path)}
     possible = {sizes.get(p) for p in train} & {sizes.get(p) for p in test} - {None}
     paths = [path for path, size in sizes.items() if size in possible]
-    same = [{paths[i] for i in indices} for indices in identical_files(paths)]
+    same = [{paths[i] for i in indices} for indices in identical_files(list(map(Path, paths)))]
     return {path for files in same if files & train for path in files & test}
 
 

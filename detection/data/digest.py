@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from residet.fingerprint import digest
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-# Of an object, what decides whether a detection counts.
-_FIELDS = ("category_id", "bbox", "iscrowd", "difficult", "area")
+# Of an object, what decides whether a detection counts, beside class, box and crowd.
+_OPTIONAL = ("difficult", "area")
 
 
 def digest_of_data(names: Sequence[str]) -> str:
@@ -23,13 +24,15 @@ def digest_of_data(names: Sequence[str]) -> str:
     Args:
         names: registered data.
     """
-    return digest(*map(_content, names)) if names else ""
+    return digest(*(part for name in names for part in _content(name))) if names else ""
 
 
-def _content(name: str) -> list:
-    images = []
+def _content(name: str) -> tuple[list, bytes]:
+    """Classes and images, and the objects of all images as bytes, which are made faster than text."""
+    images, objects = [], []
     for record in DatasetCatalog.get(name):
-        file = Path(record["file_name"])
-        objects = [[a.get(field) for field in _FIELDS] for a in record.get("annotations", ())]
-        images.append([file.name, file.stat().st_size, record["width"], record["height"], objects])
-    return [MetadataCatalog.get(name).thing_classes, images]
+        file, annotations = record["file_name"], record.get("annotations", ())
+        size = record["width"], record["height"]
+        images.append([os.path.basename(file), os.stat(file).st_size, *size, len(annotations)])
+        objects += [(a["category_id"], *a["bbox"], a["iscrowd"], *map(a.get, _OPTIONAL)) for a in annotations]
+    return [MetadataCatalog.get(name).thing_classes, images], np.array(objects, float).tobytes()

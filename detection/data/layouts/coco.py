@@ -90,8 +90,9 @@ def load_coco(path: Path, images: Path | None, defects: Defects, options: Reader
     if annotated:
         for record in records.values():
             record["annotations"] = []
+    file = path.name
     for annotation in annotations:
-        _add_annotation(path, annotation, records, names, defects)
+        _add_annotation(file, annotation, records, names, defects)
     parents = _parents(content["categories"]) - {a["category_id"] for a in annotations} if annotated else set()
     ids: dict[str, int | str] = {}
     for i, name in names.items():
@@ -171,24 +172,24 @@ def _entries(path: Path, content: dict, key: str, fields: tuple[str, ...]) -> li
     return entries
 
 
-def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects: Defects) -> None:
+def _add_annotation(file: str, entry: dict, records: dict, names: dict, defects: Defects) -> None:
     """Adds an annotation to its image's dataset dict, unless its box is unusable.
 
     Args:
-        path: the annotation file, for messages.
+        file: name of the annotation file, for messages.
         entry: an entry of the file's `annotations`.
         records: id of an image -> its dataset dict.
         names: id of a category -> its name.
         defects: gets the defects of the box.
     """
-    where = f"{path.name}, annotation {entry.get('id', '?')}"
+    where = f"{file}, annotation {entry.get('id', '?')}"
     if entry["image_id"] not in records:
         raise InputError(f"{where}: image_id {entry['image_id']} is not in `images`")
     if entry["category_id"] not in names:
         raise InputError(f"{where}: category_id {entry['category_id']} is not in `categories`")
     record = records[entry["image_id"]]
     try:
-        x, y, w, h = (float(v) for v in entry["bbox"])
+        x, y, w, h = map(float, entry["bbox"])
     except (TypeError, ValueError, OverflowError) as e:
         raise InputError(f"{where}: bbox {entry['bbox']} is not [x, y, width, height]") from e
     box = clean_box([x, y, x + w, y + h], record["width"], record["height"], defects, where)
@@ -196,7 +197,7 @@ def _add_annotation(path: Path, entry: dict, records: dict, names: dict, defects
         return
     # The area of the mask, if the object has a mask. COCO's evaluation takes this area for small, medium and large.
     area = entry.get("area")
-    has_area = isinstance(area, int | float) and abs(area) < _LARGEST**2
+    has_area = isinstance(area, (int, float)) and abs(area) < _LARGEST**2
     record["annotations"].append(
         box_annotation(
             box,

@@ -80,6 +80,8 @@ def clean_box(box: Sequence[float], width: int, height: int, defects: Defects, w
         the clipped box; None if the box must be dropped, since no area of it lies in the image.
     """
     x0, y0, x1, y1 = box
+    if 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height:  # nearly every box of a large file
+        return [x0, y0, x1, y1]
     if not all(math.isfinite(v) for v in box):
         return defects.note(NOT_FINITE, where)
     if x0 > x1 or y0 > y1:
