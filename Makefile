@@ -43,9 +43,11 @@ bench: setup
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evaluation.py
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/classification_input.py $(IMAGES)
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/detection_input.py $(IMAGES)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/start_time.py
 	PYTHONPATH=. $(BIN)/python benchmarks/backbone_inference.py
 	PYTHONPATH=. $(BIN)/python benchmarks/detector_inference.py
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/loop_overhead.py
 	$(BIN)/python docs/write_benchmarks.py
 
 lint: setup

@@ -134,10 +134,11 @@ def _boxes_as_seen(cfg: CfgNode, records: list[dict]) -> tuple[np.ndarray, np.nd
         (B,) square root of each box's area in pixels of the resized image, and (B,) height / width of each box.
     """
     short, long = float(np.median(cfg.INPUT.MIN_SIZE_TRAIN)), cfg.INPUT.MAX_SIZE_TRAIN
+    difficult = cfg.DATASETS.TRAIN_ON_DIFFICULT
     boxes, scales = [], []
     for record in records:
         sides = record["height"], record["width"]
-        used = [a["bbox"] for a in record["annotations"] if is_trained_on(a, cfg.DATASETS.TRAIN_ON_DIFFICULT)]
+        used = [a["bbox"] for a in record["annotations"] if is_trained_on(a, difficult)]
         boxes += used
         scales += [min(short / min(sides), long / max(sides))] * len(used)
     first, last = np.array(boxes).reshape(-1, 2, 2).transpose(1, 2, 0)
