@@ -44,7 +44,7 @@ def transfer(content):
 
 
 def pretraining_start(content):
-    """Where the loss goes at the start, as benchmarks/pretraining_start.py writes it."""
+    """Where the loss goes at the start, as benchmarks/accuracy/pretraining_start.py writes it."""
     titles = ["network", "settings", "seed", "iterations", "loss at the start", "highest", "last", "rises"]
     body = []
     for row in content["rows"]:

@@ -6,16 +6,20 @@ from types import SimpleNamespace
 
 from backbones.catalogue import get_spec
 from backbones.weights.files import save_checkpoint
-from benchmarks import transfer
+from benchmarks.accuracy import transfer
+from benchmarks.accuracy.collages import SIDE, make_collages
 from classification.schema.keys import check_keys as check_classification
 from detection.comparison.matrix import RANDOM, runs
 from detection.config import default_config
+from detection.data.layouts.coco import load_coco
+from detection.data.layouts.defects import Defects
 from detection.schema.keys import check_keys as check_detection
 from residet.config import merge_config
 from tools import compare, pretrain
 
 import pytest
 import torch
+from PIL import Image
 from run_tools import PROJECT, run_tool, start_tool
 
 
@@ -24,23 +28,48 @@ def test_transfer_goes_on_network_by_network(tmp_path, monkeypatch):
     monkeypatch.chdir(PROJECT)
     monkeypatch.setattr(transfer, "finish", lambda command, folder, deadline: commands.append(command([])) or True)
     monkeypatch.setattr(transfer, "call", lambda command, deadline: commands.append(command) or True)
-    args = {"output": tmp_path, "seeds": [0, 1, 2], "workers": 0, "epochs": 4, "cifar10": "C", "bccd": "B"}
-    transfer.work(SimpleNamespace(**args, minutes=0))
+    args = {"output": tmp_path, "name": "compare", "seeds": [0, 1, 2], "workers": 0, "epochs": 2, "cifar10": "C"}
+    args |= {"data": "B", "size": 224, "networks": transfer.NETWORKS, "minutes": 0}
+    transfer.work(SimpleNamespace(**args))
     tools = [Path(command[1]).name for command in commands]
-    assert tools == ["pretrain.py", "compare.py"] * 6 + ["compare.py"]
+    assert tools == ["pretrain.py", "compare.py"] * 6
     for command, arch in zip(commands[::2], transfer.NETWORKS, strict=False):
         cfg = pretrain.configure(pretrain.parse(command[2:]))
         check_classification(cfg)
         assert arch == cfg.CLASSIFICATION.ARCH and str(tmp_path / "pretrain" / arch) == cfg.OUTPUT_DIR
         save_checkpoint({"model": {}}, tmp_path / "pretrain" / arch / "model_final.pth")
     first, last = (compare.parse(command[2:]) for command in (commands[1], commands[-1]))
-    assert (first.source, first.seeds) == (["configs/bccd/resnet50_fpn.yaml", "configs/bccd/resnet50_c4.yaml"], [0])
+    assert first.source == ["configs/bccd/resnet50_fpn.yaml", "configs/bccd/resnet50_c4.yaml"]
+    assert first.seeds == last.seeds == [0, 1, 2]
     todo = runs(last.source, [last.weights, RANDOM], last.seeds)
     assert len(todo) == (6 + 2) * 2 * 3
     for run in todo[:16]:
         cfg = default_config()
         merge_config(cfg, str(run.config), last.opts)
         check_detection(cfg)
+
+
+def test_collages_show_each_photograph_whole_and_train_on_none_that_they_test(tmp_path):
+    for label, name in enumerate(("cat", "dog")):
+        for number in range(4):  # red says the class, green the photograph
+            path = tmp_path / "cifar10" / "test" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (100 * label, 60 * number, 0)).save(path)
+    make_collages(tmp_path / "cifar10", tmp_path / "out", train=6, val=6)
+    seen = {}
+    for split in ("train", "val"):
+        defects = Defects()
+        source = load_coco(tmp_path / "out" / "annotations" / f"{split}.json", None, defects)
+        assert not defects.counts and source.classes == ["cat", "dog"] and len(source.records) == 6
+        for record in source.records:
+            image = Image.open(record["file_name"])
+            assert image.size == (SIDE, SIDE)
+            for annotation in record["annotations"]:
+                x0, y0, x1, y1 = map(int, annotation["bbox"])
+                ((_, colour),) = image.crop((x0, y0, x1, y1)).getcolors()  # a single colour: nothing lies over it
+                assert colour[0] == 100 * source.classes.index(annotation["category"])
+                seen.setdefault(split, set()).add(colour)
+    assert seen["train"] and seen["val"] and not seen["train"] & seen["val"]
 
 
 @pytest.mark.slow
@@ -50,7 +79,7 @@ def test_the_peers_train_the_same_detector(shapes, tmp_path):
     pixels = {"mean": [120.0] * 3, "std": [60.0] * 3, "channel_order": "RGB"}
     save_checkpoint({"model": state, "arch": "resnet50", "task": "classification", **pixels}, weights)
     options = ["--iterations", 5, "--size", 48, "--output", tmp_path / "out", "--weights", weights, "--device", "cpu"]
-    done = run_tool("benchmarks.peers", "--data", shapes, *options)
+    done = run_tool("benchmarks.accuracy.peers", "--data", shapes, *options)
     assert done.returncode == 0, done.stderr
     found = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/peer.json")}
     assert found.keys() == {"residet_0", "detectron2_0", "torchvision_0"}
@@ -58,6 +87,9 @@ def test_the_peers_train_the_same_detector(shapes, tmp_path):
     background = 4 * (1024 + 1)  # torchvision regresses a box for the background too
     assert sizes["residet_0"] == sizes["detectron2_0"] == sizes["torchvision_0"] - background
     assert all(torch.isfinite(torch.tensor([run["AP"], run["seconds"]])).all() for run in found.values())
-    again = run_tool("benchmarks.peers", "--data", shapes, *options)
+    again = run_tool("benchmarks.accuracy.peers", "--data", shapes, *options)
     assert again.returncode == 0 and again.stdout.splitlines()[-5:] == done.stdout.splitlines()[-5:]
-    assert "other arguments" in start_tool("../benchmarks/peers.py", "--data", shapes, *options, "--rate", 1).stderr
+    assert (
+        "other arguments"
+        in start_tool("../benchmarks/accuracy/peers.py", "--data", shapes, *options, "--rate", 1).stderr
+    )

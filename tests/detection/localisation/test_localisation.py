@@ -6,12 +6,12 @@ from backbones.catalogue import get_spec
 from backbones.errors import InputError
 from backbones.weights.files import save_checkpoint
 from detection.data.layouts.defects import Defects
+from detection.data.synthetic_ilsvrc import make_cls_loc
 from detection.localisation.config import check_config, default_config
 from detection.localisation.data import TrainingCrops, WholeImages, clipped, numbered, read_split
 from detection.localisation.evaluator import LocalisationEvaluator
 from detection.localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps, warp
 from detection.localisation.rpn import PerClassRPN
-from detection.localisation.shapes import make_cls_loc
 
 import numpy as np
 import pytest

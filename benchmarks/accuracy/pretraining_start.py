@@ -5,8 +5,8 @@ recipe's. The rate warms up for half of the iterations, and then stays. The loss
 five iterations. The highest loss is the highest median of 20 iterations in a row, as the warning of a diverging run
 takes it. A finished row is not repeated: the same command goes on.
 
-benchmarks/pretraining_start.py --data CIFAR10 --output output/pretraining_start.json
-benchmarks/pretraining_start.py --data CIFAR10 --archs resnet50 --variants recipe clipping
+benchmarks/accuracy/pretraining_start.py --data CIFAR10 --output output/pretraining_start.json
+benchmarks/accuracy/pretraining_start.py --data CIFAR10 --archs resnet50 --variants recipe clipping
 """
 
 import argparse

@@ -7,7 +7,7 @@ is that of its references/detection/engine.py; it gets the batches of our loader
 
 A finished run is not repeated: the same command goes on. The table has all runs that are in the folder --output.
 
-benchmarks/peers.py --data BCCD --weights output/cifar10/resnet50/model_final.pth --seeds 0 1 2
+benchmarks/accuracy/peers.py --data BCCD --weights output/cifar10/resnet50/model_final.pth --seeds 0 1 2
 """
 
 import argparse

@@ -4,7 +4,7 @@ Draws the demo's shapes as ILSVRC's CLS-LOC data, one object in an image, pretra
 trains the per-class RPN and the R-CNN of ResNet's appendix C. Writes OUTPUT/localisation.json. The same command goes on
 where it was stopped.
 
-benchmarks/localisation.py --output output/localisation
+benchmarks/accuracy/localisation.py --output output/localisation
 """
 
 import argparse
@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from backbones.whole_files import write_json
-from detection.localisation.shapes import make_cls_loc
+from detection.data.synthetic_ilsvrc import make_cls_loc
 from residet.cli.exits import exit_code
 from residet.fingerprint import environment
 from residet.sweep import command_of, finish
@@ -51,7 +51,7 @@ def work(args):
     if finish(pretrain, classifier, None) and finish(localise, localiser, None):
         content = {
             "rows": json.loads((localiser / "results.json").read_text()),
-            "command": "benchmarks/localisation.py",
+            "command": "benchmarks/accuracy/localisation.py",
             "date": str(date.today()),
             "versions": environment(),
         }

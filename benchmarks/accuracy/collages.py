@@ -3,7 +3,7 @@
 The photographs are CIFAR-10's test images: those of the training set are what networks are pretrained on. Training and
 test images of the collages show different photographs.
 
-benchmarks/collages.py --cifar10 CIFAR10 --output output/collages
+benchmarks/accuracy/collages.py --cifar10 CIFAR10 --output output/collages
 """
 
 import argparse

@@ -4,8 +4,8 @@ Pretrains one network after the other, and compares the detectors of those that 
 random weights, with equal iterations. `OUTPUT/compare/transfer.json` has the table of what is finished. The same
 command goes on where it was stopped, also within a run.
 
-benchmarks/transfer.py --cifar10 CIFAR10 --data BCCD --minutes 120
-benchmarks/transfer.py --cifar10 CIFAR10 --data output/collages --size 160 --name collages
+benchmarks/accuracy/transfer.py --cifar10 CIFAR10 --data BCCD --minutes 120
+benchmarks/accuracy/transfer.py --cifar10 CIFAR10 --data output/collages --size 160 --name collages
 """
 
 import argparse

@@ -3,7 +3,7 @@
 All images are resized to 12 px twice, with antialiasing and without. A network is trained on each set of images with
 the same short recipe, and tested on both sets.
 
-benchmarks/antialias.py CIFAR10 OUTPUT [--epochs 4] [--size 12]
+benchmarks/accuracy/antialias.py CIFAR10 OUTPUT [--epochs 4] [--size 12]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.io import write_png
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 WAYS = {"antialiased": True, "aliased": False}
 
 
