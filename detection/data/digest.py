@@ -10,8 +10,8 @@ from residet.fingerprint import digest
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-# Of an object, what decides whether a detection counts, beside class, box and crowd.
-_OPTIONAL = ("difficult", "area")
+# Of an object, what decides whether a detection counts, beside class and box.
+_OPTIONAL = ("iscrowd", "difficult", "area")
 
 
 def digest_of_data(names: Sequence[str]) -> str:
@@ -34,5 +34,5 @@ def _content(name: str) -> tuple[list, bytes]:
         file, annotations = record["file_name"], record.get("annotations", ())
         size = record["width"], record["height"]
         images.append([os.path.basename(file), os.stat(file).st_size, *size, len(annotations)])
-        objects += [(a["category_id"], *a["bbox"], a["iscrowd"], *map(a.get, _OPTIONAL)) for a in annotations]
+        objects += [(a["category_id"], *a["bbox"], *map(a.get, _OPTIONAL)) for a in annotations]
     return [MetadataCatalog.get(name).thing_classes, images], np.array(objects, float).tobytes()
