@@ -1,4 +1,4 @@
-"""The digest of data follows the content, not the place; images of two sets are found however their paths are written."""
+"""The digest of data follows the content, not the place. Images of two sets are found however paths are written."""
 
 import copy
 import os
