@@ -56,9 +56,9 @@ def pretraining_start(content):
 
 def localisation(content):
     """Localisation errors, as benchmarks/accuracy/localisation.py writes them."""
-    names = {"oracle_error": "class given", "top1_error": "top-1", "top5_error": "top-5"}
+    names = {"oracle_error": "class given", "top1_error": "class predicted (top-1)"}
     first = next(iter(content["rows"].values()))
-    body = [["a box in the middle of the image", f"{first['centre_box_error']:.1f}", "-", "-"]]
+    body = [["a box in the middle of the image", f"{first['centre_box_error']:.1f}", "-"]]
     titles = {"rpn": "per-class RPN", "rcnn": "per-class RPN and R-CNN"}
     body += [[titles[stage], *(f"{row[name]:.1f}" for name in names)] for stage, row in content["rows"].items()]
     return ["localisation error, %", *names.values()], body

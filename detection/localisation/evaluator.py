@@ -40,7 +40,8 @@ class LocalisationEvaluator(DatasetEvaluator):
             self._count("centre_box_error", not hits(centre, truth)[0])
             if classes[1:]:
                 self._count("top1_error", not (classes[1] == entry["label"] and bool(right[1])))
-                self._count(f"top{len(classes) - 1}_error", not any(predicted))
+                if len(classes) > 2:
+                    self._count(f"top{len(classes) - 1}_error", not any(predicted))
                 self._count("class_error", not predicted)
 
     def _count(self, name: str, wrong: bool) -> None:

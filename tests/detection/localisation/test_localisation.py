@@ -235,6 +235,15 @@ def test_the_error_is_ilsvrcs():
         "top2_error": 60.0,
         "class_error": 20.0,
     }
+    evaluator.reset()  # of a single prediction, the best is all
+    evaluator.process([base | {"classes": [2, 0]}], [output(right, right)])
+    assert evaluator.evaluate()["loc"] == {
+        "images": 1,
+        "oracle_error": 0.0,
+        "centre_box_error": 100.0,
+        "top1_error": 100.0,
+        "class_error": 100.0,
+    }
 
 
 @pytest.mark.slow
