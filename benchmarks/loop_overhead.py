@@ -20,6 +20,7 @@ from detection.trainer import DetectionTrainer
 from residet.config import merge_config
 
 import torch
+from detectron2.utils.events import EventStorage
 from harness import Job, compare, write
 
 PAIRS = 5
@@ -78,8 +79,6 @@ def job_of(name, build, data, iterations, folder):
         return trainer.storage.history("total_loss").latest()
 
     def bare():
-        from detectron2.utils.events import EventStorage
-
         torch.manual_seed(0)
         trainer = bare_left.pop()
         model, optimizer, batches = trainer.model.train(), trainer.optimizer, iter(trainer.step.data_loader)

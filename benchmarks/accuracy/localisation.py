@@ -26,27 +26,29 @@ LOCALISATION += ["LOCALISATION.ANCHOR_SIZES", "(48,96)", "LOCALISATION.HIDDEN", 
 LOCALISATION += ["LOCALISATION.PREDICTED", "1"]  # there are five classes: with five predictions, one is right
 LOCALISATION += ["SOLVER.IMS_PER_BATCH", "16", "SOLVER.STEPS", "()", "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"]
 LOCALISATION += ["SOLVER.WARMUP_ITERS", "50", "SOLVER.CHECKPOINT_PERIOD", "100"]
+EPOCHS, ITERATIONS = "20", "400"  # passes of the pretraining, iterations of each stage
+IMAGES = {"train": 800, "val": 200}
 FAST = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bfloat16", "DATALOADER.NUM_WORKERS", "1"]
 
 
 def work(args):
     """Draws the data, runs what is missing, and writes the errors."""
-    if not (args.output / "ILSVRC").is_dir():
-        make_cls_loc(args.output, args.train, args.val)
+    if not (args.output / "ILSVRC" / "ImageSets" / "CLS-LOC" / "val.txt").is_file():  # written last
+        make_cls_loc(args.output, **IMAGES)
     classifier, localiser = args.output / "classifier", args.output / "localiser"
 
     def pretrain(flags):
         return [
             *[*command_of(Path("tools/pretrain.py"), 1), "--arch", "resnet18", "--data", str(args.output / "whole")],
             *["--config-file", "demo/pretrain_resnet18", *flags, *PRETRAINING, *FAST],
-            *["CLASSIFICATION.EPOCHS", str(args.epochs), "OUTPUT_DIR", str(classifier)],
+            *["CLASSIFICATION.EPOCHS", EPOCHS, "OUTPUT_DIR", str(classifier)],
         ]
 
     def localise(flags):
         return [
             *[*command_of(Path("tools/localise.py"), 1), "--arch", "resnet18", "--data", str(args.output / "ILSVRC")],
             *["--weights", str(classifier / "model_final.pth"), *flags, *LOCALISATION, *FAST],
-            *["SOLVER.MAX_ITER", str(args.iterations), "OUTPUT_DIR", str(localiser)],
+            *["SOLVER.MAX_ITER", ITERATIONS, "OUTPUT_DIR", str(localiser)],
         ]
 
     if finish(pretrain, classifier, None) and finish(localise, localiser, None):
@@ -63,10 +65,6 @@ def main():
     """Parses the command line, and runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("output/localisation"))
-    parser.add_argument("--train", type=int, default=800, help="number of training images")
-    parser.add_argument("--val", type=int, default=200, help="number of test images")
-    parser.add_argument("--epochs", type=int, default=20, help="passes of the pretraining")
-    parser.add_argument("--iterations", type=int, default=400, help="iterations of each stage")
     args = parser.parse_args()
     return exit_code(lambda: work(args))
 
