@@ -9,6 +9,7 @@ from backbones.weights.files import save_checkpoint
 from backbones.weights.load import load_state
 from backbones.whole_files import write_text
 
+import torch
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
@@ -38,12 +39,14 @@ class RunCheckpointer(Checkpointer):
                 trained model.
 
         Raises:
+            FloatingPointError: a parameter has values that are not finite. The last update can bring them after a
+                finite loss.
             InputError: the disk is full, or the file cannot be written for another reason.
         """
         state = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         if not self.save_to_disk:
             return
-        save_checkpoint({"model": (model or self.model).state_dict(), **self.metadata, **state}, self.path(name))
+        save_checkpoint({"model": _finite(model or self.model), **self.metadata, **state}, self.path(name))
         if resumable:
             self.tag_last_checkpoint(self.path(name).name)
 
@@ -55,7 +58,7 @@ class RunCheckpointer(Checkpointer):
             name: name of the file, without its suffix.
         """
         if self.save_to_disk:
-            save_checkpoint({"model": model.state_dict(), **self.metadata}, self.path(name))
+            save_checkpoint({"model": _finite(model), **self.metadata}, self.path(name))
 
     def path(self, name: str) -> Path:
         """The path of the checkpoint `name`, a name without suffix."""
@@ -91,3 +94,15 @@ class RunCheckpointer(Checkpointer):
                     f"--resume: {path}: its state of the training does not fit this run ({reason}); resume with the "
                     "config that the run was started with, or from an earlier checkpoint"
                 ) from e
+
+
+def _finite(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state dict. Raises FloatingPointError if it has values that are not finite."""
+    state = model.state_dict()
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise FloatingPointError(
+            f"{len(broken)} of {len(state)} tensors of the network are not finite after the last update, the first is "
+            f"{broken[0]!r}; no checkpoint was written, the last one is from before it."
+        )
+    return state

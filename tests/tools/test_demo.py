@@ -10,8 +10,9 @@ import time
 import pytest
 from run_tools import PROJECT, assert_clear_error, run_tool
 
+# At 16 px the last stage would get maps of 1 x 1, for which PyTorch 2.14's bfloat16 gradients on CPUs are not finite.
 SHORT = {
-    "pretrain_resnet18.yaml": "CLASSIFICATION: {EPOCHS: 6, SIZE: 16, RESIZE: 16}",
+    "pretrain_resnet18.yaml": "CLASSIFICATION: {EPOCHS: 6, SIZE: 32, RESIZE: 32}",
     "faster_rcnn_resnet18_fpn.yaml": "SOLVER: {MAX_ITER: 3, IMS_PER_BATCH: 2}\nINPUT: {MIN_SIZE_TRAIN: [64]}",
 }
 DRIVER = """

@@ -1,6 +1,7 @@
 """Runs of the engine: options, averages, best and last checkpoints, early stopping, and what goes wrong."""
 
 import json
+import math
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
@@ -242,3 +243,16 @@ def test_checkpoints_of_a_run_know_their_names(tmp_path):
     names = sorted(p.name for p in tmp_path.glob("*.pth"))
     assert names == ["model_0000002.pth", "model_0000003.pth", "model_best.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
+
+
+def test_values_that_are_not_finite_are_not_saved(tmp_path):
+    model = nn.Linear(2, 1)
+    checkpointer = RunCheckpointer(model, str(tmp_path), {"arch": "a"})
+    checkpointer.save("model_0000000")
+    with torch.no_grad():
+        model.weight[0, 1] = math.nan
+    for save in (lambda: checkpointer.save("model_final"), lambda: checkpointer.save_model(model, "model_ema")):
+        with pytest.raises(FloatingPointError, match=r"1 of 2 tensors .* not finite .* first is 'weight'"):
+            save()
+    assert [p.name for p in tmp_path.glob("*.pth")] == ["model_0000000.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000000.pth"
