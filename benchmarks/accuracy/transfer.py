@@ -50,9 +50,25 @@ def compare(ready, args, deadline):
     """Compares the detectors of networks whose pretraining is finished. Returns whether all their runs are."""
     configs = [f"configs/bccd/{arch}_fpn.yaml" for arch in ready]
     configs += [f"configs/bccd/{arch}_c4.yaml" for arch in ready if arch in WITH_C4]
+    return compare_starts(configs, args, args.data, args.output / args.name, deadline)
+
+
+def compare_starts(configs, args, data, folder, deadline):
+    """Compares detectors from the checkpoints in `args.output` and from random weights.
+
+    Args:
+        configs: configs of the detectors.
+        args: output, size, seeds and workers, as on the command line.
+        data: the detection data set.
+        folder: the folder of the comparison.
+        deadline: the time.monotonic() at which the run that goes on is saved and stopped; None for no limit.
+
+    Returns:
+        whether all runs are finished.
+    """
     weights = args.output / "pretrain" / "{arch}" / "model_final.pth"
-    command = [*command_of(Path("tools/compare.py"), 1), *configs, "--data", args.data, "--weights", str(weights)]
-    command += ["--random", "--seeds", *map(str, args.seeds), "--output", str(args.output / args.name)]
+    command = [*command_of(Path("tools/compare.py"), 1), *configs, "--data", str(data), "--weights", str(weights)]
+    command += ["--random", "--seeds", *map(str, args.seeds), "--output", str(folder)]
     size = ["INPUT.MIN_SIZE_TRAIN", f"({args.size},)", "INPUT.MIN_SIZE_TEST", str(args.size)]
     if deadline:  # compare.py saves the run that goes on
         command += ["--minutes", f"{max((deadline - time.monotonic()) / 60, 0.1):.1f}"]

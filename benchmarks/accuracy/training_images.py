@@ -1,0 +1,82 @@
+"""How much data, and how many iterations, does a pretrained checkpoint save?
+
+Compares detectors of one network on 25, 50, 100 and all training images of a set, from a checkpoint of transfer.py and
+from random weights, with the settings of transfer.py. `OUTPUT/curves.json` has AP by training images, and, for all
+images, AP by iterations. The same command goes on where it was stopped, also within a run.
+
+benchmarks/accuracy/transfer.py --cifar10 CIFAR10 --data BCCD --networks resnet50
+benchmarks/accuracy/training_images.py --data BCCD
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+from datetime import date
+from pathlib import Path
+
+from backbones.whole_files import write_json
+from benchmarks.accuracy.transfer import NETWORKS, compare_starts
+from residet.cli.exits import exit_code
+from residet.fingerprint import environment
+from residet.metrics import read_metrics
+from residet.sweep import deadline_in
+
+STARTS = ("pretrained", "random")
+
+
+def take(data, count, folder):
+    """Copies a data set in VOC layout to `folder`, with `count` of its training images. Fewer are among the more."""
+    if (folder / "ImageSets" / "Main" / "train.txt").is_file():  # written last
+        return folder
+    shutil.copytree(data, folder, ignore=shutil.ignore_patterns("ImageSets"), dirs_exist_ok=True)
+    lists, own = data / "ImageSets" / "Main", folder / "ImageSets" / "Main"
+    own.mkdir(parents=True, exist_ok=True)
+    for split in ("val", "test"):
+        shutil.copy(lists / f"{split}.txt", own)
+    names = sorted((lists / "train.txt").read_text().split())
+    random.Random(0).shuffle(names)
+    (own / "train.txt").write_text("".join(f"{name}\n" for name in sorted(names[:count])))
+    return folder
+
+
+def work(args):
+    """Runs what is missing, until the time is up, and writes the figures of all comparisons that are finished."""
+    deadline, rows, iterations = deadline_in(args.minutes), [], {}
+    every = len((args.data / "ImageSets" / "Main" / "train.txt").read_text().split())
+    for count in [*(n for n in args.images if n < every), every]:
+        data = take(args.data, count, args.output / "images" / f"data_{count}")
+        folder = args.output / "images" / str(count)
+        if not compare_starts([f"configs/bccd/{args.network}_fpn.yaml"], args, data, folder, deadline):
+            return
+        rows += [{"images": count} | row for row in json.loads((folder / "transfer.json").read_text())["rows"]]
+        if count == every:
+            names = {start: [f"{args.network}_fpn_{start}_{seed}" for seed in args.seeds] for start in STARTS}
+            iterations = {start: [_precision(folder / run) for run in runs] for start, runs in names.items()}
+        origin = {"command": " ".join(sys.argv), "date": str(date.today()), "versions": environment()}
+        write_json({"rows": rows, "iterations": iterations} | origin, args.output / "curves.json")
+
+
+def _precision(run):
+    """[iterations done, AP] of each evaluation of a run."""
+    return [[done + 1, row["bbox/AP"]] for done, row in read_metrics(run / "metrics.json").items() if "bbox/AP" in row]
+
+
+def main():
+    """Parses the command line, and runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a set in VOC layout, the blood cells")
+    parser.add_argument("--images", type=int, nargs="+", default=[25, 50, 100], help="numbers of training images")
+    parser.add_argument("--network", default="resnet50", choices=NETWORKS, metavar="NAME")
+    parser.add_argument("--size", type=int, default=224, help="short side of the images, in pixels")
+    parser.add_argument("--output", type=Path, default=Path("output/transfer"), help="the folder of transfer.py")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=1, help="processes that load images")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; 0 for no limit")
+    args = parser.parse_args()
+    return exit_code(lambda: work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
