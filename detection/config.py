@@ -77,8 +77,8 @@ def add_detection_config(cfg: CfgNode) -> None:
     # What computes COCO's AP: "numpy", our own code, or "pycocotools", which takes longer. Both give the same numbers.
     cfg.TEST.COCO_API = "numpy"
     # Metrics: "coco" (AP over IoU 0.5 to 0.95), "voc" (AP over the same IoUs, computed as VOC does, which ignores
-    # `difficult` objects) and "errors" (TIDE's kinds of errors, and a confusion matrix and precision-recall curves in
-    # OUTPUT_DIR/inference).
+    # `difficult` objects), "imagenet_det" (AP as ImageNet DET computes it, which demands less of small objects) and
+    # "errors" (TIDE's kinds of errors, and a confusion matrix and precision-recall curves in OUTPUT_DIR/inference).
     cfg.TEST.EVALUATORS = ("coco", "voc", "errors")
     # Number of test images that are drawn into OUTPUT_DIR/pictures, annotated objects beside detections.
     cfg.TEST.PICTURES = 8

@@ -17,6 +17,7 @@ from detection.data.loader import build_test_loader, build_train_loader
 from detection.evaluation.analysis import ErrorAnalysis
 from detection.evaluation.boxes import BoxEvaluators
 from detection.evaluation.coco import BoxCOCOEvaluator, ProposalEvaluator
+from detection.evaluation.imagenet_det import ImageNetDETEvaluator
 from detection.evaluation.pictures import SamplePictures, draw_pictures
 from detection.evaluation.report import remarks, reports_eleven_points, summary, table
 from detection.evaluation.voc import VOCEvaluator
@@ -74,6 +75,7 @@ class DetectionTrainer(Trainer):
         evaluators = {
             "coco": lambda: coco,
             "voc": lambda: VOCEvaluator(dataset_name),
+            "imagenet_det": lambda: ImageNetDETEvaluator(dataset_name),
             "errors": lambda: ErrorAnalysis(dataset_name, folder),
         }
         return BoxEvaluators(dataset_name, [evaluators[name]() for name in cfg.TEST.EVALUATORS])

@@ -22,7 +22,7 @@ def summary(results: dict, classes: tuple[str, ...], *, eleven_points: bool = Fa
 
     Returns:
         name of a column -> figure, of the groups that `results` has: recall of proposals; COCO's AP, AP50 and AP75;
-        VOC's AP50; and the AP of each class, COCO's or otherwise VOC's.
+        ImageNet DET's AP50; VOC's AP50; and the AP of each class, COCO's or otherwise VOC's.
     """
     columns, per_class = {}, {}
     first = {"VOC07 AP50": results["voc"]["AP50-07metric"]} if eleven_points and "voc" in results else {}
@@ -32,6 +32,8 @@ def summary(results: dict, classes: tuple[str, ...], *, eleven_points: bool = Fa
         box = results["bbox"]
         columns = {k: box[k] for k in ("AP", "AP50", "AP75")}
         per_class = {f"AP {c}": box[f"AP-{c}"] for c in classes}
+    if "det" in results:
+        columns["DET AP50"] = results["det"]["AP50"]
     if "voc" in results:
         columns["VOC AP50"] = results["voc"]["AP50"]
         if "bbox" not in results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from detection.evaluation.boxes import BoxEvaluator
@@ -69,8 +70,8 @@ class VOCEvaluator(BoxEvaluator):
         aps = np.array([[_aps(m, iou) for m in class_matches] for iou in IOUS])  # IoUs, classes, metrics
         figures = {}
         for metric, suffix in enumerate(("", "-07metric")):
-            means = [_mean(row) for row in aps[:, :, metric]]
-            figures |= {f"AP{suffix}": _mean(means), f"AP50{suffix}": means[0], f"AP75{suffix}": means[5]}
+            means = [mean(row) for row in aps[:, :, metric]]
+            figures |= {f"AP{suffix}": mean(means), f"AP50{suffix}": means[0], f"AP75{suffix}": means[5]}
             of_classes = zip(self.classes, aps[0, :, metric], strict=True)
             figures |= {f"AP50{suffix}-{name}": float(ap) for name, ap in of_classes}
         return {"voc": figures}
@@ -97,13 +98,21 @@ def _aps(matches: Matches, iou: float) -> tuple[float, float]:
     if not matches.objects:
         return float("nan"), float("nan")
     recall, precision = matches.curve(iou)
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    area = float(np.sum(np.diff(recall, prepend=0.0) * envelope[:-1]))
-    points = envelope[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1), side="left")]
-    return 100 * area, 100 * float(points.mean())
+    points = np.append(_envelope(precision), 0.0)[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1), side="left")]
+    return area_under(recall, precision), 100 * float(points.mean())
 
 
-def _mean(values) -> float:
+def area_under(recall: np.ndarray, precision: np.ndarray) -> float:
+    """The area under the precision envelope in %, of recall (N,) and precision (N,) after each detection."""
+    return 100 * float(np.sum(np.diff(recall, prepend=0.0) * _envelope(precision)))
+
+
+def _envelope(precision: np.ndarray) -> np.ndarray:
+    """The largest precision of each detection and those after it (N,)."""
+    return np.maximum.accumulate(precision[::-1])[::-1]
+
+
+def mean(values: Iterable[float]) -> float:
     """The mean of the values that are not NaN; NaN without such values."""
     values = [v for v in values if not np.isnan(v)]
     return float(np.mean(values)) if values else float("nan")

@@ -19,7 +19,7 @@ from residet.schema.shared import SHARE, SHARED
 _PIXELS = Whole(1, 2**16)
 _FILES = Several(Text(empty=False))
 # Name in TEST.EVALUATORS -> the group of its results: "bbox" is the group of "bbox/AP".
-EVALUATORS = {"coco": "bbox", "voc": "voc", "errors": "errors"}
+EVALUATORS = {"coco": "bbox", "voc": "voc", "imagenet_det": "det", "errors": "errors"}
 CROPS = ("relative_range", "relative", "absolute", "absolute_range")
 
 

@@ -24,3 +24,8 @@ def test_voc_2007_is_reported_by_its_own_metric(name, expected):
     assert ("VOC07 AP50" in row) is expected
     assert list(row) == ["VOC07 AP50"] * expected + ["AP", "AP50", "AP75", "VOC AP50", "AP cat"]
     assert not expected or (row["VOC07 AP50"] == 5.0 and table({name: row}).split()[1] == "|")
+
+
+def test_imagenet_det_is_reported_beside_voc():
+    row = summary({"det": {"AP50": 6.0}, "voc": {"AP50": 4.0, "AP50-cat": 4.0}}, ("cat",))
+    assert row == {"DET AP50": 6.0, "VOC AP50": 4.0, "VOC AP50 cat": 4.0}

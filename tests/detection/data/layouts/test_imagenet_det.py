@@ -86,20 +86,11 @@ def test_what_is_missing_is_named(det):
 
 def test_the_papers_data_train_a_detector(det, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(det.parent))
-    small = [
-        "INPUT.MIN_SIZE_TRAIN",
-        "(64,)",
-        "INPUT.MIN_SIZE_TEST",
-        64,
-        "SOLVER.MAX_ITER",
-        1,
-        "SOLVER.IMS_PER_BATCH",
-        1,
-    ]
+    small = ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64, "SOLVER.MAX_ITER", 1]
     small += ["DATASETS.TRAIN", "('imagenet_det_train','imagenet_det_val1')", "DATASETS.TEST", "('imagenet_det_val2',)"]
-    small += ["DATALOADER.NUM_WORKERS", 0, "TEST.EVALUATORS", "('voc',)", "MODEL.RPN.POST_NMS_TOPK_TEST", 10]
-    small += ["MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.RESNETS.NORM", "BN"]
+    small += ["DATALOADER.NUM_WORKERS", 0, "TEST.EVALUATORS", "('imagenet_det','voc')", "SOLVER.IMS_PER_BATCH", 1]
+    small += ["MODEL.BACKBONE.FREEZE_AT", 0, "MODEL.RESNETS.NORM", "BN", "MODEL.RPN.POST_NMS_TOPK_TEST", 10]
     done = train_net("--config-file", "configs/faster_rcnn_resnet18.yaml", *small, "OUTPUT_DIR", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     ((name, row),) = json.loads((tmp_path / "run" / "results.json").read_text()).items()
-    assert name == "imagenet_det_val2" and "VOC AP50" in row and "detects" not in done.stderr
+    assert name == "imagenet_det_val2" and row.keys() >= {"DET AP50", "VOC AP50"} and "detects" not in done.stderr
