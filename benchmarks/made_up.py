@@ -15,7 +15,7 @@ CLASSES = 80
 SIZE = 640  # side of an image in pixels; every box lies within
 
 
-def made_up(images, rng, objects=7, detections=100):
+def made_up(images, rng, objects=7, detections=100, classes=CLASSES):
     """Random annotations and detections.
 
     Args:
@@ -23,17 +23,18 @@ def made_up(images, rng, objects=7, detections=100):
         rng: numpy's random number generator.
         objects: objects in each image.
         detections: detections in each image.
+        classes: number of classes.
 
     Returns:
         the content of an annotation file, and a list of detections, both in COCO's format.
     """
-    categories = [{"id": k, "name": f"class {k:02}"} for k in range(CLASSES)]
+    categories = [{"id": k, "name": f"class {k:02}"} for k in range(classes)]
     truth = {"info": {}, "images": [], "annotations": [], "categories": categories}
     results = []
     for i in range(images):
         truth["images"].append({"id": i, "file_name": f"{i}.jpg", "width": SIZE, "height": SIZE})
         boxes = rng.uniform(10, 300, (objects, 4))
-        kinds = rng.integers(0, CLASSES, objects)
+        kinds = rng.integers(0, classes, objects)
         for box, kind in zip(boxes.tolist(), kinds.tolist(), strict=True):
             annotation = {"id": len(truth["annotations"]) + 1, "image_id": i, "category_id": kind, "bbox": box}
             truth["annotations"].append(annotation | {"area": box[2] * box[3], "iscrowd": 0})
@@ -44,9 +45,9 @@ def made_up(images, rng, objects=7, detections=100):
     return truth, results
 
 
-def registered(folder: Path, images: int):
+def registered(folder: Path, images: int, classes: int = CLASSES):
     """Made-up data, registered. Returns the config, the annotation file, and the outputs of a detector."""
-    truth, results = made_up(images, np.random.default_rng(0))
+    truth, results = made_up(images, np.random.default_rng(0), classes=classes)
     for image in truth["images"]:
         (folder / image["file_name"]).touch()
     file = folder / "val.json"

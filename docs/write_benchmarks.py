@@ -4,24 +4,23 @@ python docs/write_benchmarks.py
 """
 
 import json
+import textwrap
 from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
 
 TARGET = Path(__file__).with_name("benchmarks.md")
 BEGIN = "<!-- written by docs/write_benchmarks.py -->\n"
 END = "<!-- end -->\n"
+COSTS = TARGET.with_name("cost_against_work.svg")
 
 
 def section(content: dict) -> str:
     """The Markdown of one script's figures: a table, and how the figures were taken."""
     about = content["environment"]
     lines = [f"### {content['question']}\n", f"`{content['command']}`\n"]
-    lines += ["| job | peer | ours, s | peer, s | times as fast | aim |", "|-----|------|--:|--:|--:|--:|"]
-    for row in content["rows"]:
-        ours, peer = (_spread(row[f"{way}_{row['clock']}_seconds"]) for way in ("ours", "peer"))
-        cells = (row["job"], row["peer"], ours, peer, f"**{_spread(row['ratio'])}**", f"{row['least']}")
-        lines.append("| " + " | ".join(cells) + " |")
-    checks = "; ".join(dict.fromkeys(row["check"] for row in content["rows"]))
-    lines.append(f"\nThe same, as checked: {checks}.")
+    lines += _costs(content["rows"]) if "exponents" in content["rows"][0] else _comparison(content["rows"])
     versions = ", ".join(f"{name} {about[name]}" for name in ("python", "torch", "torchvision", "numpy"))
     load = content["load_average"][0]
     lines.append(
@@ -29,6 +28,46 @@ def section(content: dict) -> str:
         f"{versions}; load average {load}.\n"
     )
     return "\n".join(lines)
+
+
+def _comparison(rows: list[dict]) -> list[str]:
+    """The lines of a table of ours against a peer."""
+    lines = ["| job | peer | ours, s | peer, s | times as fast | aim |", "|-----|------|--:|--:|--:|--:|"]
+    for row in rows:
+        ours, peer = (_spread(row[f"{way}_{row['clock']}_seconds"]) for way in ("ours", "peer"))
+        cells = (row["job"], row["peer"], ours, peer, f"**{_spread(row['ratio'])}**", f"{row['least']}")
+        lines.append("| " + " | ".join(cells) + " |")
+    checks = "; ".join(dict.fromkeys(row["check"] for row in rows))
+    return [*lines, f"\nThe same, as checked: {checks}."]
+
+
+def _costs(rows: list[dict]) -> list[str]:
+    """The lines of a table of time and memory against the amount of work, and the picture of it."""
+    lines = ["| job | amounts | s | exponents | memory, MB |", "|-----|--:|--:|--:|--:|"]
+    for row in rows:
+        columns = (row["amounts"], row["seconds"], row["exponents"], row["megabytes"])
+        forms = ("{}", "{:.3g}", "{:.2f}", "{:.0f}")
+        cells = (", ".join(map(form.format, values)) for values, form in zip(columns, forms, strict=True))
+        lines.append(f"| {row['job']} | " + " | ".join(cells) + " |")
+    return [*lines, f"\n![seconds against the amount of work]({COSTS.name})\n"]
+
+
+def draw_costs(rows: list[dict], path: Path) -> None:
+    """Draws a plot of time against the amount of work for each job, beside a line of linear cost."""
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    for axes, row in zip(figure.subplots(2, 3).flat, rows, strict=True):
+        amounts, seconds = row["amounts"], row["seconds"]
+        work = [amount / amounts[-1] for amount in amounts]
+        linear = [seconds[-1] * part ** row["power"] for part in work]
+        axes.plot(amounts, linear, "--", color="0.6", label="linear")
+        axes.plot(amounts, seconds, "o-", color="#0072B2", label="measured")
+        axes.set(xscale="log", yscale="log", ylabel="s")
+        axes.set_title("\n".join(textwrap.wrap(row["job"], 34)), fontsize=9)
+        axes.set_xticks(amounts, map(str, amounts))
+        axes.minorticks_off()
+    axes.legend()
+    with matplotlib.rc_context({"svg.hashsalt": "residet"}):
+        figure.savefig(path, metadata={"Date": None})
 
 
 def _spread(figures: dict[str, float]) -> str:
@@ -45,4 +84,6 @@ def text(before: str) -> str:
 
 
 if __name__ == "__main__":
+    costs = json.loads((TARGET.parent / "data" / "bench_cost_against_work.json").read_text(encoding="utf-8"))
+    draw_costs(costs["rows"], COSTS)
     TARGET.write_text(text(TARGET.read_text(encoding="utf-8")), encoding="utf-8")

@@ -30,17 +30,15 @@ WINDOW = 20  # iterations whose median is the loss
 CLIPPED = ["SOLVER.CLIP_GRADIENTS.ENABLED", True]
 NOT_CLIPPED = ["SOLVER.CLIP_GRADIENTS.ENABLED", False]
 HARD = ["CLASSIFICATION.LABEL_SMOOTHING", 0.0]
+ZERO = ["CLASSIFICATION.ZERO_INIT_RESIDUAL", True]  # the last norm of each block starts at zero
 # Name of a variant -> its settings. A rate is for a batch of 128, half of it for the 64 here.
 VARIANTS = {
-    "0.1, no warm-up": [
-        *["SOLVER.BASE_LR", 0.1, "SOLVER.WARMUP_FACTOR", 1.0, "CLASSIFICATION.ZERO_INIT_RESIDUAL", False],
-        *NOT_CLIPPED,
-        *HARD,
-    ],
-    "0.1, warm-up": ["SOLVER.BASE_LR", 0.1, "CLASSIFICATION.ZERO_INIT_RESIDUAL", False, *NOT_CLIPPED, *HARD],
-    "0.1, warm-up, zero": ["SOLVER.BASE_LR", 0.1, *NOT_CLIPPED, *HARD],
-    "0.1, warm-up, zero, clipped": ["SOLVER.BASE_LR", 0.1, *CLIPPED, *HARD],
-    "0.02, warm-up, zero": ["SOLVER.BASE_LR", 0.02, *NOT_CLIPPED, *HARD],
+    "0.1, no warm-up": ["SOLVER.BASE_LR", 0.1, "SOLVER.WARMUP_FACTOR", 1.0, *NOT_CLIPPED, *HARD],
+    "0.1, warm-up": ["SOLVER.BASE_LR", 0.1, *NOT_CLIPPED, *HARD],
+    "0.1, warm-up, zero": ["SOLVER.BASE_LR", 0.1, *ZERO, *NOT_CLIPPED, *HARD],
+    "0.1, warm-up, zero, clipped": ["SOLVER.BASE_LR", 0.1, *ZERO, *CLIPPED, *HARD],
+    "0.02, warm-up, zero": ["SOLVER.BASE_LR", 0.02, *ZERO, *NOT_CLIPPED, *HARD],
+    "recipe, zero": ZERO,
     "recipe": [],
 }
 
