@@ -47,7 +47,9 @@ def _costs(rows: list[dict]) -> list[str]:
     for row in rows:
         columns = (row["amounts"], row["seconds"], row["exponents"], row["megabytes"])
         forms = ("{}", "{:.3g}", "{:.2f}", "{:.0f}")
-        cells = (", ".join(map(form.format, values)) for values, form in zip(columns, forms, strict=True))
+        cells = [", ".join(map(form.format, values)) for values, form in zip(columns, forms, strict=True)]
+        if row["megabytes"][-1] < 1:
+            cells[-1] = "-"
         lines.append(f"| {row['job']} | " + " | ".join(cells) + " |")
     return [*lines, f"\n![seconds against the amount of work]({COSTS.name})\n"]
 

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 from backbones.catalogue import get_spec
 from backbones.weights.files import save_checkpoint
-from benchmarks.accuracy import transfer
+from benchmarks.accuracy import training_images, transfer
 from benchmarks.accuracy.collages import SIDE, make_collages
+from benchmarks.accuracy.training_images import take
 from classification.schema.keys import check_keys as check_classification
 from detection.comparison.matrix import RANDOM, runs
 from detection.config import default_config
@@ -47,6 +48,57 @@ def test_transfer_goes_on_network_by_network(tmp_path, monkeypatch):
         cfg = default_config()
         merge_config(cfg, str(run.config), last.opts)
         check_detection(cfg)
+
+
+def voc_set(root, train):
+    """A set of `train` training images and one image each to validate and test with, in VOC layout."""
+    names = {"train": [f"{i:02d}" for i in range(train)], "val": ["v"], "test": ["t"]}
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for split, own in names.items():
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(own))
+        for name in own:
+            (root / "Annotations").mkdir(exist_ok=True)
+            (root / "Annotations" / f"{name}.xml").write_text(name)
+    return root
+
+
+def test_smaller_sets_are_parts_of_larger_sets(tmp_path):
+    data = voc_set(tmp_path / "data", 20)
+    taken = {}
+    for count in (5, 10):
+        folder = take(data, count, tmp_path / str(count))
+        taken[count] = set((folder / "ImageSets" / "Main" / "train.txt").read_text().split())
+        assert len(taken[count]) == count and taken[count] <= {f"{i:02d}" for i in range(20)}
+        assert (folder / "ImageSets" / "Main" / "test.txt").read_text() == "t"
+        assert len([*(folder / "Annotations").iterdir()]) == 22
+        assert take(data, 1, folder) == folder and len((folder / "ImageSets" / "Main" / "train.txt").read_text()) > 9
+    assert taken[5] < taken[10]
+
+
+def test_curves_have_ap_by_images_and_by_iterations(tmp_path, monkeypatch):
+    row = {"network": "resnet50", "gain": 10.0}
+
+    def compare_starts(configs, args, data, folder, deadline):
+        assert configs == ["configs/bccd/resnet50_fpn.yaml"]
+        for start, ap in (("pretrained", 30.0), ("random", 20.0)):
+            run = folder / f"resnet50_fpn_{start}_0"
+            run.mkdir(parents=True)
+            lines = [{"iteration": 99, "bbox/AP": ap}, {"iteration": 119}, {"iteration": 199, "bbox/AP": ap + 1}]
+            (run / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+        (folder / "transfer.json").write_text(json.dumps({"rows": [row]}))
+        return True
+
+    monkeypatch.setattr(training_images, "compare_starts", compare_starts)
+    args = {
+        "output": tmp_path / "out",
+        "data": voc_set(tmp_path / "data", 8),
+        "images": [4, 100],
+        "network": "resnet50",
+    }
+    training_images.work(SimpleNamespace(**args, seeds=[0], minutes=0))
+    curves = json.loads((tmp_path / "out" / "curves.json").read_text())
+    assert [r["images"] for r in curves["rows"]] == [4, 8] and curves["rows"][0]["gain"] == 10
+    assert curves["iterations"] == {"pretrained": [[[100, 30.0], [200, 31.0]]], "random": [[[100, 20.0], [200, 21.0]]]}
 
 
 def test_collages_show_each_photograph_whole_and_train_on_none_that_they_test(tmp_path):
