@@ -36,7 +36,7 @@ def create_network(
             such as "torchvision:resnet50", or "auto" for the best (docs/weights.md). The file must hold all
             parameters. If the file has another number of classes than `num_classes`, the last layer stays as
             initialised.
-        options: further arguments of the network's class: `norm` (channels -> module), `zero_init_residual`,
+        options: further arguments of the network's class: `norm` (channels -> module), `residual_scale`,
             `checkpoint_activations`.
 
     Raises:

@@ -53,13 +53,14 @@ class ResidualNet(FeatureNetwork):
         num_classes: outputs of the classifier `fc`; None leaves the classifier out.
         norm: makes the norm layer for a number of channels.
         stages: number of stages to build, from res2 on; None builds all. A classifier needs all stages.
-        zero_init_residual: every branch begins as zero. The last norm of a block (in a pre-activation network the last
-            convolution) begins with weight 0.
+        residual_scale: factor of every branch at the start, from 0 to 1. The weights of a block's last norm (in a
+            pre-activation network, of the last convolution) begin multiplied by it. 1 is what the papers do, 0
+            torchvision's `zero_init_residual`.
         checkpoint_activations: training keeps only the inputs of the blocks, and computes the other activations again
             in the backward pass. Training needs less memory and one more forward pass.
 
     Raises:
-        ValueError: a classifier without all stages, or `zero_init_residual` in a network without shortcuts.
+        ValueError: a classifier without all stages, or a `residual_scale` below 1 in a network without shortcuts.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ResidualNet(FeatureNetwork):
         norm: Norm = nn.BatchNorm2d,
         stages: int | None = None,
         *,
-        zero_init_residual: bool = False,
+        residual_scale: float = 1.0,
         checkpoint_activations: bool = False,
     ):
         super().__init__()
@@ -85,7 +86,7 @@ class ResidualNet(FeatureNetwork):
         for stage in self.stage_names:
             setattr(self, LAYER_OF_STAGE[stage], build_stage(spec, stage, norm))
         self.fc = None if num_classes is None else nn.Linear(spec.widths[-1], num_classes)
-        init_weights(self, zero_init_residual=zero_init_residual)
+        init_weights(self, residual_scale)
         for block in self.modules():
             if isinstance(block, Block):
                 block.checkpointed = checkpoint_activations
@@ -126,7 +127,7 @@ class ResidualNet(FeatureNetwork):
         return self.fc(self.feature_maps(x)[self.stage_names[-1]].mean(dim=(2, 3)))
 
 
-def init_weights(module: nn.Module, *, zero_init_residual: bool = False) -> None:
+def init_weights(module: nn.Module, residual_scale: float = 1.0) -> None:
     """Initialises the convolutions of `module` as He et al., by fan-out: N(0, 2 / (k * k * outputs)).
 
     The papers refer to Delving Deep into Rectifiers, which allows fan-in (Eqn. 10) and fan-out (Eqn. 14). torchvision
@@ -135,19 +136,19 @@ def init_weights(module: nn.Module, *, zero_init_residual: bool = False) -> None
 
     Args:
         module: a network or a stage.
-        zero_init_residual: every branch begins as zero, as of `ResidualNet`.
+        residual_scale: factor of every branch, as of `ResidualNet`.
 
     Raises:
-        ValueError: `zero_init_residual` is set for blocks without shortcuts, whose results would then be zero.
+        ValueError: a factor below 1 for blocks without shortcuts, whose results would become smaller and smaller.
     """
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-    if not zero_init_residual:
+    if residual_scale == 1:
         return
     for m in module.modules():
         if isinstance(m, Block):
             if m.plain:
-                raise ValueError("a network without shortcuts cannot begin with branches of zero")
+                raise ValueError("a network without shortcuts cannot begin with smaller branches")
             last = "conv" if isinstance(m, PreActBlock) else "bn"
-            nn.init.zeros_(getattr(m, f"{last}{m.size}").weight)
+            getattr(m, f"{last}{m.size}").weight.data *= residual_scale

@@ -37,9 +37,10 @@ def add_classification_config(cfg: CfgNode) -> None:
 def _add_network(c: CfgNode) -> None:
     # Name of the network, from backbones.catalogue.CATALOGUE or by the grammar of Wide ResNets (backbones/wide.py).
     c.ARCH = "resnet50"
-    # The last norm of every block (of a pre-activation block the last convolution) starts with weight 0, so that every
-    # block starts as its shortcut alone.
-    c.ZERO_INIT_RESIDUAL = False
+    # Factor of every block's branch at the start: the last norm of a block (of a pre-activation block the last
+    # convolution) starts with its weights multiplied by it. 1 is what the papers do. With 0, every block starts as its
+    # shortcut alone, and takes epochs to open.
+    c.RESIDUAL_SCALE = 1.0
     # "BN", "SyncBN" (statistics over all GPUs), "naiveSyncBN" (the same on CPUs, slower) or "GN".
     c.NORM = "BN"
     # Training keeps only the inputs of the blocks, and computes the rest again in the backward pass: less memory, more

@@ -49,13 +49,10 @@ class ClassificationTrainer(Trainer):
     @classmethod
     def build_model(cls, cfg) -> Classifier:
         c = cfg.CLASSIFICATION
-        norm = {} if c.NORM == "BN" else {"norm": NORMS[c.NORM]}
-        network = get_spec(c.ARCH).build(
-            len(c.CLASSES),
-            zero_init_residual=c.ZERO_INIT_RESIDUAL,
-            checkpoint_activations=c.CHECKPOINT_ACTIVATIONS,
-            **norm,
-        )
+        options = {} if c.NORM == "BN" else {"norm": NORMS[c.NORM]}
+        if c.RESIDUAL_SCALE != 1:
+            options["residual_scale"] = c.RESIDUAL_SCALE
+        network = get_spec(c.ARCH).build(len(c.CLASSES), checkpoint_activations=c.CHECKPOINT_ACTIVATIONS, **options)
         if c.COMPILE:
             network.compile()
         fitted = c.NORMALISE != "mean_std"

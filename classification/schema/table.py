@@ -21,7 +21,7 @@ TABLE: dict[str, Key] = SHARED | {
         f"Course of the learning rate: in steps, along half a cosine, or by the error of the evaluations ({PLATEAU}).",
     ),
     "CLASSIFICATION.ARCH": Key(Named(get_spec, "the name of a network in the catalogue")),
-    "CLASSIFICATION.ZERO_INIT_RESIDUAL": Key(Flag()),
+    "CLASSIFICATION.RESIDUAL_SCALE": Key(Real(low=0, high=1)),
     "CLASSIFICATION.NORM": Key(Choice(tuple(NORMS))),
     "CLASSIFICATION.CHECKPOINT_ACTIVATIONS": Key(Flag(), resume=True),
     "CLASSIFICATION.CHANNELS_LAST": Key(Flag(), resume=True),

@@ -135,20 +135,27 @@ def test_he_initialisation():
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet20", "resnext50_32x4d", "cifar_wrn16_2"])
-def test_zero_init_residual_makes_identities(name):
-    network = ResidualNet(get_spec(name), None, zero_init_residual=True).eval()
-    block = network.layer1[1]
-    x = torch.rand(1, network.spec.widths[0], 8, 8)
-    assert torch.equal(block(x), x)
-    network = ResidualNet(get_spec(name), None).eval()
-    assert not torch.allclose(network.layer1[1](x), x)
+def test_the_residual_scale_multiplies_branches(name):
+    x = torch.rand(1, get_spec(name).widths[0], 8, 8)
+
+    def branch(scale):
+        torch.manual_seed(0)
+        block = ResidualNet(get_spec(name), None, residual_scale=scale).eval().layer1[1]
+        ends = []  # what the block adds to its shortcut, before a ReLU may follow
+        module = block.conv2 if name == "cifar_wrn16_2" else getattr(block, f"bn{block.size}")
+        module.register_forward_hook(lambda module, args, output: ends.append(output))
+        return block(x), ends[0]
+
+    whole, none, fifth = branch(1.0), branch(0.0), branch(0.2)
+    assert torch.equal(none[0], x) and not torch.allclose(whole[0], x)
+    torch.testing.assert_close(fifth[1], 0.2 * whole[1])
 
 
-def test_zero_init_without_shortcuts_is_refused():
+def test_a_residual_scale_without_shortcuts_is_refused():
     with pytest.raises(InputError, match="plain18: a network without shortcuts"):
-        get_spec("plain18").build(10, zero_init_residual=True)
-    with pytest.raises(InputError, match="vgg16: has no zero_init_residual"):
-        get_spec("vgg16").build(10, zero_init_residual=True)
+        get_spec("plain18").build(10, residual_scale=0.2)
+    with pytest.raises(InputError, match="vgg16: has no residual_scale"):
+        get_spec("vgg16").build(10, residual_scale=0.2)
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_preact_resnet164", "cifar_wrn10_2_d0.3"])

@@ -165,7 +165,7 @@ def test_layer_response_is_the_std_after_bn_over_all_images():
 
 def test_a_wide_resnet_pretrains_with_every_option(shapes, tmp_path):
     options = [*TINY, "CLASSIFICATION.ARCH", "cifar_wrn10_1_b33_d.30", "CLASSIFICATION.EPOCHS", 1]
-    options += ["CLASSIFICATION.CHECKPOINT_ACTIVATIONS", True, "CLASSIFICATION.ZERO_INIT_RESIDUAL", True]
+    options += ["CLASSIFICATION.CHECKPOINT_ACTIVATIONS", True, "CLASSIFICATION.RESIDUAL_SCALE", 0.2]
     done = pretrain("--data", shapes / "crops", "OUTPUT_DIR", tmp_path / "out", *options)
     assert done.returncode == 0, done.stderr
     checkpoint = read_checkpoint(tmp_path / "out" / "model_final.pth")
@@ -193,6 +193,6 @@ def test_vgg_is_a_classifier_too(cfg):
 
 
 def test_options_that_a_network_lacks_are_named(shapes, tmp_path):
-    options = [*TINY, "CLASSIFICATION.ARCH", "plain18", "CLASSIFICATION.ZERO_INIT_RESIDUAL", True]
+    options = [*TINY, "CLASSIFICATION.ARCH", "plain18", "CLASSIFICATION.RESIDUAL_SCALE", 0.2]
     done = pretrain("--data", shapes / "crops", "OUTPUT_DIR", tmp_path / "out", *options)
     assert_clear_error(done, "plain18", "without shortcuts")
