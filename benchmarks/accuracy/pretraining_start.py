@@ -1,9 +1,9 @@
 """Shows with which settings of configs/classification/cifar10.yaml the loss rises at the start of a pretraining.
 
 Each row is a short pretraining at 48 px, in batches of 64 and bfloat16: the settings of a variant, else the recipe's.
-The rate warms up for a quarter of the iterations, and then falls to zero. The loss at the start is the mean of the first
-five iterations. The highest loss is the highest median of 20 iterations in a row, as the warning of a diverging run
-takes it. A finished row is not repeated: the same command goes on.
+The rate warms up for a quarter of the iterations, and then falls to zero. The loss at the start is the mean of the
+first five iterations. The highest loss is the highest median of 20 iterations in a row, as the warning of a diverging
+run takes it. A finished row is not repeated: the same command goes on.
 
 benchmarks/accuracy/pretraining_start.py --data CIFAR10 --output output/pretraining_start.json
 benchmarks/accuracy/pretraining_start.py --data CIFAR10 --archs resnet50 --variants recipe "not clipped"
