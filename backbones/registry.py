@@ -39,7 +39,11 @@ def _backbone_class(network: type[FeatureNetwork]) -> type:
 
 
 def backbone_for_detectron2(
-    arch: str | NetworkSpec, out_features: Sequence[str], norm: str = "BN", freeze_at: int = 0
+    arch: str | NetworkSpec,
+    out_features: Sequence[str],
+    norm: str = "BN",
+    freeze_at: int = 0,
+    residual_scale: float = 1.0,
 ) -> Backbone:
     """A network of the catalogue as detectron2 wants it: (N, 3, H, W) -> {name: (N, C, H/stride, W/stride)}.
 
@@ -49,10 +53,11 @@ def backbone_for_detectron2(
             built.
         norm: detectron2's name of a norm: "BN", "FrozenBN", "SyncBN", "GN", "LN". Networks without norms ignore `norm`.
         freeze_at: 0 freezes nothing, 1 the stem, 2 the stem and res2, … 5 all. Frozen BN becomes FrozenBatchNorm2d.
+        residual_scale: factor of every block's branch at the start, as of `ResidualNet`.
 
     Raises:
-        InputError: a name in `out_features` or the number `freeze_at` does not exist, or the norm does not fit the
-            network's channels.
+        InputError: a name in `out_features` or the number `freeze_at` does not exist, the norm does not fit the
+            network's channels, or a network without shortcuts gets a `residual_scale` below 1.
     """
     spec = get_spec(arch) if isinstance(arch, str) else arch
     maps = list(spec.channels)
@@ -61,10 +66,12 @@ def backbone_for_detectron2(
     if not 0 <= freeze_at <= len(maps):
         raise InputError(f"MODEL.BACKBONE.FREEZE_AT: {freeze_at} is not in 0 to {len(maps)}")
     last = max(maps.index(name) for name in out_features)
+    scaled = {} if residual_scale == 1 else {"residual_scale": residual_scale}
     try:
-        network = _backbone_class(spec.network)(spec, None, functools.partial(get_norm, norm), last)
+        network = _backbone_class(spec.network)(spec, None, functools.partial(get_norm, norm), last, **scaled)
     except ValueError as e:  # GN's 32 groups do not divide the 80 channels of resnext50_2x40d
-        raise InputError(f"MODEL.RESNETS.NORM: {norm} does not fit {spec.name}: {e}") from e
+        keys = f"NORM {norm}, RESIDUAL_SCALE {residual_scale}"
+        raise InputError(f"MODEL.RESNETS: {keys} does not fit {spec.name}: {e}") from e
     network.freeze(freeze_at, FrozenBatchNorm2d.convert_frozen_batchnorm)
     # What `Backbone.output_shape` reads.
     network._out_features = list(out_features)
@@ -80,7 +87,8 @@ def _build_backbone(spec: NetworkSpec, cfg: CfgNode, input_shape: ShapeSpec) -> 
             "values"
         )
     resnets = cfg.MODEL.RESNETS
-    return backbone_for_detectron2(spec, resnets.OUT_FEATURES, resnets.NORM, cfg.MODEL.BACKBONE.FREEZE_AT)
+    scale = resnets.get("RESIDUAL_SCALE", 1.0)  # detectron2's own configs do not have the key
+    return backbone_for_detectron2(spec, resnets.OUT_FEATURES, resnets.NORM, cfg.MODEL.BACKBONE.FREEZE_AT, scale)
 
 
 def _build_fpn(spec: NetworkSpec, cfg: CfgNode, input_shape: ShapeSpec) -> FPN:

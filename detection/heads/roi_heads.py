@@ -36,7 +36,7 @@ class ArchRes5ROIHeads(RegionHeads, Res5ROIHeads):
         """Stage 5, and the number of features that the predictor takes for a region."""
         spec = spec_of_builder(cfg.MODEL.BACKBONE.NAME)
         stage = spec.build_region_stage(functools.partial(get_norm, cfg.MODEL.RESNETS.NORM))
-        init_weights(stage)
+        init_weights(stage, cfg.MODEL.RESNETS.RESIDUAL_SCALE)
         return stage, cls.predictor_channels(cfg, spec.channels["res5"])
 
     def box_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:

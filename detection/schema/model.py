@@ -44,6 +44,7 @@ _BACKBONE = {
     "MODEL.BACKBONE.FREEZE_AT": Key(Whole(0, 5), "Number of stages that stay as they are: 1 the stem, 2 res2 too, …"),
     "MODEL.RESNETS.OUT_FEATURES": Key(_MAPS, "Maps that the backbone gives, before the feature pyramid."),
     "MODEL.RESNETS.NORM": Key(Choice(NORMS), "Norm of the backbone."),
+    "MODEL.RESNETS.RESIDUAL_SCALE": Key(Real(low=0, high=1)),
     "MODEL.FPN.IN_FEATURES": Key(Several(Text(empty=False)), "Maps of the backbone that the feature pyramid takes."),
     "MODEL.FPN.OUT_CHANNELS": Key(_NUMBER, "Channels of each map of the feature pyramid."),
     "MODEL.FPN.NORM": Key(Choice(("", *NORMS)), "Norm of the feature pyramid; empty for none."),

@@ -44,7 +44,7 @@ def test_norms(norm, name):
 
 
 def test_a_norm_that_does_not_fit_is_named():
-    with pytest.raises(InputError, match=r"MODEL\.RESNETS\.NORM: GN does not fit resnext50_2x40d"):
+    with pytest.raises(InputError, match=r"MODEL\.RESNETS: NORM GN, .* does not fit resnext50_2x40d"):
         backbone_for_detectron2("resnext50_2x40d", ["res5"], "GN")
 
 

@@ -8,7 +8,8 @@ from detection.trainer import DetectionTrainer
 import pytest
 import torch
 from detection_configs import FOLDER, load_config
-from detectron2.modeling import build_model
+from detectron2.config import get_cfg
+from detectron2.modeling import build_backbone, build_model
 from regions import SMALL, example
 
 
@@ -81,3 +82,17 @@ def test_a_checkpoint_that_does_not_say_how_it_is_built_is_refused(trained, tmp_
             detection.build_detector(tmp_path / "broken.pth")
     with pytest.raises(InputError, match="holds weights already"):
         detection.build_detector(trained[0], weights=trained[0])
+
+
+def test_blocks_start_at_the_scale_that_the_config_names():
+    for config in ("bccd/resnet18_fpn.yaml", "bccd/ablation/baseline_resnet18.yaml"):  # with stage 5 in the head
+        for scale in (0.2, 1.0):
+            state = build_model(load_config(config, "MODEL.RESNETS.RESIDUAL_SCALE", scale)).state_dict()
+            last = [value for name, value in state.items() if name.endswith("bn2.weight")]
+            assert len(last) == 8 and all((value == scale).all() for value in last)
+
+
+def test_detectron2s_own_config_starts_as_the_papers_do():
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.RESNETS.OUT_FEATURES = "build_resnet18_backbone", ["res5"]
+    assert (build_backbone(cfg).layer1[0].bn2.weight == 1).all()
