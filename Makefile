@@ -48,6 +48,7 @@ bench: setup
 	PYTHONPATH=. $(BIN)/python benchmarks/detector_inference.py
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/loop_overhead.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/cost_against_work.py
 	$(BIN)/python docs/write_benchmarks.py
 
 lint: setup

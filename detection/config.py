@@ -35,9 +35,9 @@ def add_detection_config(cfg: CfgNode) -> None:
     # Factor of the learning rate for the layers that a pretrained classifier contains: the backbone without its
     # pyramid, and stage 5 in a C4 head. Below 1, these layers change less than those that start from random weights.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
-    # Factor of every block's branch in the backbone, and in stage 5 of a C4 head, where they start from random weights:
-    # the last norm of a block (of a pre-activation block the last convolution) starts with its weights multiplied by
-    # it. Below 1, a deep network with BN learns faster.
+    # Factor of every block's branch at the start of a training from random weights: the last norm of a block (of a
+    # pre-activation block the last convolution) starts with its weights multiplied by the factor. Below 1, a deep
+    # network with BN learns faster. Stage 5 of a C4 head counts as a part of the network.
     cfg.MODEL.RESNETS.RESIDUAL_SCALE = 1.0
     # Stores weights and feature maps in memory format NHWC: with bfloat16 faster on CPUs that compute in it.
     cfg.MODEL.CHANNELS_LAST = False

@@ -51,7 +51,8 @@ def _costs(rows: list[dict]) -> list[str]:
         if row["megabytes"][-1] < 1:
             cells[-1] = "-"
         lines.append(f"| {row['job']} | " + " | ".join(cells) + " |")
-    return [*lines, f"\n![seconds against the amount of work]({COSTS.name})\n"]
+    meaning = "An exponent says how the time grows from one amount to the next; 1 is as the work does."
+    return [*lines, f"\n{meaning}\n\n![seconds against the amount of work]({COSTS.name})\n"]
 
 
 def draw_costs(rows: list[dict], path: Path) -> None:
