@@ -54,7 +54,7 @@ def test_at_32_px_most_of_stage_5_would_not_learn(size, learns):
 
 
 def test_without_its_precautions_the_loss_explodes(shapes, tmp_path):
-    plain = ["SOLVER.WARMUP_FACTOR", 1.0, "SOLVER.BASE_LR", 0.1]
+    plain = ["SOLVER.WARMUP_FACTOR", 1.0, "SOLVER.BASE_LR", 0.1, "CLASSIFICATION.RESIDUAL_SCALE", 1.0]
     plain += ["SOLVER.SCALE_LR_FROM_BATCH", 0, "SOLVER.CLIP_GRADIENTS.ENABLED", False, "SOLVER.MAX_ITER", 2]
     first, second = losses("resnet50", shapes, tmp_path, *plain)
     assert second > 5 * first
