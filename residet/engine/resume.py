@@ -189,9 +189,6 @@ class Saver(HookBase):
         self.keep = keep
         self.command = command
 
-    def before_train(self):
-        STOP.install()
-
     def after_step(self):
         done = self.trainer.iter + 1
         if done >= self.trainer.max_iter:
@@ -226,6 +223,3 @@ class Saver(HookBase):
         if comm.get_world_size() > 1 and done % _ASKED:
             return ""
         return max(comm.all_gather(STOP.asked))
-
-    def after_train(self):
-        STOP.restore()

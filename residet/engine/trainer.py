@@ -11,7 +11,7 @@ from residet.engine.checkpointer import RunCheckpointer
 from residet.engine.divergence import DivergenceWarning
 from residet.engine.hooks import BestCheckpoint, Evaluation, LogPrinter, MovingAverage, ProgressBar
 from residet.engine.loaders import WorkerDied
-from residet.engine.resume import RandomState, Saver, Stoppable, StopTraining
+from residet.engine.resume import STOP, RandomState, Saver, Stoppable, StopTraining
 from residet.engine.step import Step
 from residet.plan import RunPlan
 from residet.summary import Forecast
@@ -125,6 +125,7 @@ class Trainer(TrainerBase):
             KeyboardInterrupt: ctrl-C has stopped the run; the message says how to go on.
             WorkerDied: a process that loads images was killed. The run is saved.
         """
+        STOP.install()  # before the hooks start: an exception out of a handler of others would find them half ready
         try:
             super().train(self.start_iter, self.max_iter)
         except StopTraining:
@@ -134,6 +135,7 @@ class Trainer(TrainerBase):
         except KeyboardInterrupt as e:
             raise e if e.args else KeyboardInterrupt(self._how_to_go_on()) from None
         finally:
+            STOP.restore()
             self.step.data_loader = self.step._data_loader_iter_obj = None  # ends the workers of the loader
         return True
 
