@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 from backbones.catalogue import get_spec
@@ -31,24 +32,19 @@ from torch.nn.functional import cross_entropy
 RUNS = 3  # whose median counts, after one that does not
 
 
-def detector(config, regions=200):
-    """A detector with random weights that keeps a number of regions of an image."""
+@contextlib.contextmanager
+def inference(side, regions=200, config="faster_rcnn_resnet18_fpn.yaml"):
+    """Inference on a square image, by a detector with random weights that keeps a number of regions."""
     options = ["MODEL.DEVICE", "cpu", "MODEL.RPN.POST_NMS_TOPK_TEST", regions, "MODEL.RPN.NMS_THRESH", 0.99]
     options += ["MODEL.ROI_HEADS.NUM_CLASSES", 20, "MODEL.RPN.PRE_NMS_TOPK_TEST", 2000, "DATASETS.CLASSES", ()]
-    return build_detector(config, "", options)
-
-
-@contextlib.contextmanager
-def by_side(side):
-    """Inference on a square image."""
-    model = detector("faster_rcnn_resnet18_fpn.yaml")
+    model = build_detector(config, "", options)
     images = [{"image": torch.randint(0, 256, (3, side, side), dtype=torch.uint8)}]
     with torch.no_grad():
         yield lambda: model(images)
 
 
 @contextlib.contextmanager
-def by_batch(count):
+def training_step(count):
     """A training step of a classifier, forward and backward."""
     network = get_spec("resnet18").build(10).train()
     images, labels = torch.randn(count, 3, 96, 96), torch.arange(count) % 10
@@ -56,21 +52,7 @@ def by_batch(count):
 
 
 @contextlib.contextmanager
-def by_regions(regions, config="faster_rcnn_resnet18_fpn.yaml"):
-    """Inference on an image of 256 x 256."""
-    model = detector(config, regions)
-    images = [{"image": torch.randint(0, 256, (3, 256, 256), dtype=torch.uint8)}]
-    with torch.no_grad():
-        yield lambda: model(images)
-
-
-def by_regions_c4(regions):
-    """The same, with stage 5 on each region."""
-    return by_regions(regions, "faster_rcnn_resnet18.yaml")
-
-
-@contextlib.contextmanager
-def by_images(images, classes=80):
+def evaluation(images, classes=80):
     """All that an evaluation computes by default, with 7 objects and 100 detections in an image."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         cfg, _, outputs = registered(Path(folder), images, classes)
@@ -86,19 +68,15 @@ def by_images(images, classes=80):
         yield evaluate
 
 
-def by_classes(classes):
-    """The same, of 500 images, with as many objects and detections however many classes there are."""
-    return by_images(500, classes)
-
-
+C4 = "faster_rcnn_resnet18.yaml"
 # Job, amounts, the power of the amount that the work is, what prepares the job.
 JOBS = (
-    ("FPN detector, one image, by its side in px", (256, 384, 512, 768, 1024), 2, by_side),
-    ("training step of resnet18 at 96 px, by images in the batch", (4, 8, 16, 32, 64), 1, by_batch),
-    ("FPN detector, by regions", (100, 200, 400, 800, 1600), 1, by_regions),
-    ("C4 detector, by regions", (50, 100, 200, 400, 800), 1, by_regions_c4),
-    ("evaluation with all metrics, by images", (250, 500, 1000, 2000, 4000), 1, by_images),
-    ("evaluation with all metrics, 500 images, by classes", (20, 80, 320, 1280), 1, by_classes),
+    ("FPN detector, one image, by its side in px", (256, 384, 512, 768, 1024), 2, inference),
+    ("training step of resnet18 at 96 px, by images in the batch", (4, 8, 16, 32, 64), 1, training_step),
+    ("FPN detector, by regions", (100, 200, 400, 800, 1600), 1, partial(inference, 256)),
+    ("C4 detector, by regions", (50, 100, 200, 400, 800), 1, partial(inference, 256, config=C4)),
+    ("evaluation with all metrics, by images", (250, 500, 1000, 2000, 4000), 1, evaluation),
+    ("evaluation with all metrics, 500 images, by classes", (20, 80, 320, 1280), 1, partial(evaluation, 500)),
 )
 
 

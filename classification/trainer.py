@@ -49,10 +49,12 @@ class ClassificationTrainer(Trainer):
     @classmethod
     def build_model(cls, cfg) -> Classifier:
         c = cfg.CLASSIFICATION
-        options = {} if c.NORM == "BN" else {"norm": NORMS[c.NORM]}
-        if c.RESIDUAL_SCALE != 1:
-            options["residual_scale"] = c.RESIDUAL_SCALE
-        network = get_spec(c.ARCH).build(len(c.CLASSES), checkpoint_activations=c.CHECKPOINT_ACTIVATIONS, **options)
+        network = get_spec(c.ARCH).build(  # None: the network's own default, which a network without the option has too
+            len(c.CLASSES),
+            norm=None if c.NORM == "BN" else NORMS[c.NORM],
+            residual_scale=None if c.RESIDUAL_SCALE == 1 else c.RESIDUAL_SCALE,
+            checkpoint_activations=c.CHECKPOINT_ACTIVATIONS,
+        )
         if c.COMPILE:
             network.compile()
         fitted = c.NORMALISE != "mean_std"

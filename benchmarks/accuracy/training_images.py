@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 
 from backbones.whole_files import write_json
-from benchmarks.accuracy.transfer import NETWORKS, compare_starts
+from benchmarks.accuracy.transfer import NETWORKS, add_arguments, compare_starts
 from residet.cli.exits import exit_code
 from residet.fingerprint import environment
 from residet.metrics import read_metrics
@@ -69,11 +69,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a set in VOC layout, the blood cells")
     parser.add_argument("--images", type=int, nargs="+", default=[25, 50, 100], help="numbers of training images")
     parser.add_argument("--network", default="resnet50", choices=NETWORKS, metavar="NAME")
-    parser.add_argument("--size", type=int, default=224, help="short side of the images, in pixels")
-    parser.add_argument("--output", type=Path, default=Path("output/transfer"), help="the folder of transfer.py")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=1, help="processes that load images")
-    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; 0 for no limit")
+    add_arguments(parser)
     args = parser.parse_args()
     return exit_code(lambda: work(args))
 

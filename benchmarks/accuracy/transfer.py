@@ -87,19 +87,24 @@ def work(args):
             return
 
 
+def add_arguments(parser):
+    """Adds the arguments of a comparison: those that `compare_starts` takes, and --minutes."""
+    parser.add_argument("--size", type=int, default=224, help="short side of the detectors' images, in pixels")
+    parser.add_argument("--output", type=Path, default=Path("output/transfer"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=1, help="processes that load images")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; 0 for no limit")
+
+
 def main():
     """Parses the command line, and runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar10", required=True, metavar="DIR", help="train/CLASS/*.jpg and test/CLASS/*.jpg")
     parser.add_argument("--data", required=True, metavar="DIR", help="a detection data set, such as the blood cells")
-    parser.add_argument("--size", type=int, default=224, help="short side of its images, in pixels")
-    parser.add_argument("--output", type=Path, default=Path("output/transfer"))
     parser.add_argument("--name", default="compare", help="folder of the comparison in --output")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, metavar="NAME")
     parser.add_argument("--epochs", type=int, default=2, help="passes over CIFAR-10")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=1, help="processes that load images")
-    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; 0 for no limit")
+    add_arguments(parser)
     args = parser.parse_args()
     return exit_code(lambda: work(args))
 

@@ -45,11 +45,9 @@ def average_precisions(overlaps: Overlaps, classes: int) -> list[float]:
     _, turn = overlaps.ranks(image * classes + found.classes)
     ignored, shared = np.zeros((1, len(objects.classes)), bool), np.zeros(len(objects.classes), bool)
     hit = match(overlaps, pairs, overlaps.iou[pairs], turn, np.zeros(1), ignored, shared)[:, 0, 0] >= 0
-    order = np.argsort(-found.scores, kind="stable")
     aps = []
-    for label, count in enumerate(np.bincount(objects.classes, minlength=classes).tolist()):
-        own = hit[order[found.classes[order] == label]]
-        true = np.cumsum(own)
-        area = area_under(true / max(count, 1), true / np.arange(1, len(own) + 1))
+    for rows, count in zip(found.of_classes(classes), np.bincount(objects.classes, minlength=classes), strict=True):
+        true = np.cumsum(hit[rows])
+        area = area_under(true / max(count, 1), true / np.arange(1, len(rows) + 1))
         aps.append(area if count else float("nan"))
     return aps

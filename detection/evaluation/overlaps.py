@@ -48,6 +48,11 @@ class DatasetDetections:
             np.concatenate([np.zeros(0, int), *classes]),
         )
 
+    def of_classes(self, count: int) -> list[ndarray]:
+        """The numbers of the detections of each of `count` classes, the best score first, equal scores as they come."""
+        order = np.lexsort((-self.scores, self.classes))
+        return np.split(order, np.searchsorted(self.classes[order], np.arange(1, count)))
+
     def of_images(self, values: Sequence) -> ndarray:
         """The value of each detection's image (N,), out of a value for each image (I,)."""
         return np.repeat(np.asarray(values), np.diff(self.starts))

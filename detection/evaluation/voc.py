@@ -81,12 +81,10 @@ class VOCEvaluator(BoxEvaluator):
         found, objects = overlaps.detections, overlaps.objects
         largest, targets = overlaps.largest(overlaps.same_class())
         ignored_target = np.append(objects.ignored, False)[targets]  # the last value is for the target -1
-        order = np.lexsort((-found.scores, found.classes))
-        starts = np.searchsorted(found.classes[order], np.arange(len(self.classes) + 1))
         counts = np.bincount(objects.classes[~objects.ignored], minlength=len(self.classes)).tolist()
         return [
             Matches(largest[rows], targets[rows], ignored_target[rows], count)
-            for rows, count in zip(np.split(order, starts[1:-1]), counts, strict=True)
+            for rows, count in zip(found.of_classes(len(self.classes)), counts, strict=True)
         ]
 
 

@@ -9,10 +9,9 @@ from backbones.weights.files import save_checkpoint
 from backbones.weights.load import load_state
 from backbones.whole_files import write_text
 
-import torch
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
-from torch import nn
+from torch import Tensor, nn
 
 
 class RunCheckpointer(Checkpointer):
@@ -96,7 +95,7 @@ class RunCheckpointer(Checkpointer):
                 ) from e
 
 
-def _finite(model: nn.Module) -> dict[str, torch.Tensor]:
+def _finite(model: nn.Module) -> dict[str, Tensor]:
     """The model's state dict. Raises FloatingPointError if it has values that are not finite."""
     state = model.state_dict()
     broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
