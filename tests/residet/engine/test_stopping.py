@@ -87,6 +87,32 @@ def test_ctrl_c_prints_the_command_that_goes_on(shapes, tmp_path):
     assert done.returncode == 0 and "resumed at iteration" in done.stdout, done.stderr
 
 
+STOPPED_WHILE_HOOKS_START = """
+import signal, sys
+sys.path.insert(0, "tools")
+import pretrain
+from detectron2.engine import hooks
+def theirs(*_):
+    sys.exit("the signal met the handler of before")
+def before_train(hook):
+    signal.raise_signal(signal.SIGTERM)
+    whole(hook)
+signal.signal(signal.SIGTERM, theirs)
+whole, hooks.IterationTimer.before_train = hooks.IterationTimer.before_train, before_train
+code = pretrain.main(sys.argv[1:])
+assert signal.getsignal(signal.SIGTERM) is theirs
+sys.exit(code)
+"""
+
+
+def test_sigterm_while_the_hooks_start_stops_after_the_first_iteration(shapes, tmp_path):
+    command = [sys.executable, "-c", STOPPED_WHILE_HOOKS_START, *arguments(shapes, tmp_path / "run")]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0 and "stopped by SIGTERM" in done.stdout, done.stderr
+    assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["model_0000000.pth"]
+
+
 SAVES_ON_SIGTERM = """
 import pathlib, signal, sys, time
 def save(*_):

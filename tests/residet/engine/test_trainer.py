@@ -2,7 +2,6 @@
 
 import json
 import math
-import signal
 
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
@@ -19,7 +18,6 @@ from residet.metrics import read_metrics
 
 import pytest
 import torch
-from detectron2.engine import HookBase
 from detectron2.utils.events import CommonMetricPrinter
 from run_tools import pretrain, start_tool
 from torch import nn
@@ -258,22 +256,3 @@ def test_values_that_are_not_finite_are_not_saved(tmp_path):
             save()
     assert [p.name for p in tmp_path.glob("*.pth")] == ["model_0000000.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000000.pth"
-
-
-def test_sigterm_while_the_hooks_start_stops_after_the_first_iteration(make_plan, tmp_path):
-    class Early(HookBase):
-        def before_train(self):
-            signal.raise_signal(signal.SIGTERM)
-
-    def theirs(*_):
-        raise AssertionError("the signal met the handler of before")
-
-    before = signal.signal(signal.SIGTERM, theirs)
-    try:
-        trainer = ClassificationTrainer(make_plan("TEST.BEST_METRIC", ""))
-        trainer._hooks.insert(0, Early())
-        assert not trainer.train()
-        assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000000.pth"]
-        assert signal.getsignal(signal.SIGTERM) is theirs
-    finally:
-        signal.signal(signal.SIGTERM, before)
