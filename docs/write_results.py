@@ -64,10 +64,31 @@ def localisation(content):
     return ["localisation error, %", *names.values()], body
 
 
+def claims(content):
+    """Errors of the short runs that show a paper's claim or do not, as tools/reproduce.py small writes them."""
+    titles = ["claim", "source", "error, %", "should be lower", "than", "verdict"]
+    body = []
+    for row in content["rows"]:
+        pairs = zip(row["networks"], row["errors"], strict=True)
+        figures = [f"`{network}` {spread(errors, '{:.2f}')}" for network, errors in pairs]
+        body.append([row["claim"], row["source"], row["error"], *figures, row["verdict"]])
+    return titles, body
+
+
+def speed(content):
+    """Ratios of the times of training steps, as tools/reproduce.py speed writes them."""
+    titles = ["table", "network", "ms a step", "ratio to the first of the table", "ratio in the paper"]
+    body = []
+    for row in content["rows"]:
+        figures = [f"{1000 * row['seconds']:.0f}", f"{row['ratio']:.2f}", f"{row['paper']:.2f}"]
+        body.append([f"`speed:{row['table']}`", f"`{row['network']}`", *figures])
+    return titles, body
+
+
 # The versions that stand below a table.
 SHOWN = ("python", "torch", "torchvision", "detectron2", "processor cores")
 # Name of the data -> its table: content -> (titles, rows of cells).
-TABLES = {"transfer": transfer, "pretraining_start": pretraining_start, "localisation": localisation}
+TABLES = {f.__name__: f for f in (transfer, pretraining_start, localisation, claims, speed)}
 
 
 def block(name):

@@ -160,6 +160,12 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), **versions, **machine}
 
 
+def origin() -> dict:
+    """What stands beside the figures of this process: {"command", "date": "YYYY-MM-DD", "versions"}."""
+    date = datetime.now(timezone.utc).date().isoformat()
+    return {"command": " ".join(map(str, sys.argv)), "date": date, "versions": environment()}
+
+
 def digest(*parts: object) -> str:
     """SHA-256 of the parts: bytes as they are, anything else as JSON."""
     sha = hashlib.sha256()

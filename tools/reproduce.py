@@ -37,28 +37,39 @@ def list_tables():
 
 
 def measure_speed(args):
-    """Measures the tables "speed" or "speed:NAME" and prints the ratios beside the papers'."""
-    from classification.papers.speed import chosen_tables, measure, summary
+    """Measures the tables "speed" or "speed:NAME", prints the ratios beside the papers', and writes speed.json."""
+    from backbones.whole_files import check_folder, write_json
+    from classification.papers.speed import chosen_tables, measure, ratios, summary
+    from residet.fingerprint import origin
 
     import torch
 
+    tables = chosen_tables(args.table)
+    check_folder(args.output, "--output")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    measured = {t.name: measure(t, device, args.steps, args.batch) for t in chosen_tables(args.table)}
-    print(summary(measured))
+    rows = ratios({table.name: measure(table, device, args.steps, args.batch) for table in tables})
+    print(summary(rows))
+    file = Path(args.output) / "speed.json"
+    write_json({"rows": rows} | origin(), file)
+    print(f"figures: {file}")
 
 
 def try_claims(args, pretrain, options):
-    """Trains the short runs of the papers' claims, prints the verdicts and draws the curves."""
-    from classification.papers.claims import draw, run_claims, short_runs, summary
+    """Trains the short runs of the papers' claims, prints and writes the verdicts, and draws the curves."""
+    from backbones.whole_files import write_json
+    from classification.papers.claims import draw, measured, run_claims, short_runs, summary
+    from residet.fingerprint import origin
 
     seeds, output = args.seeds or [0, 1], Path(args.output) / "small"
     try:
         configs = configs_folder() / "classification"
         run_claims(short_runs(seeds), pretrain, options, configs, output, args.iterations, args.minutes)
     finally:
-        print(summary(seeds, output))
+        rows = measured(seeds, output)
+        print(summary(rows))
+        write_json({"rows": rows, "iterations": args.iterations} | origin(), output / "claims.json")
         draw(seeds, output, output / "claims.png")
-        print(f"curves: {output / 'claims.png'}")
+        print(f"figures: {output / 'claims.json'}, curves: {output / 'claims.png'}")
 
 
 def planned(argv):

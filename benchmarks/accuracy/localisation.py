@@ -10,13 +10,12 @@ benchmarks/accuracy/localisation.py --output output/localisation
 import argparse
 import json
 import sys
-from datetime import date
 from pathlib import Path
 
 from backbones.whole_files import write_json
 from detection.data.synthetic_ilsvrc import make_cls_loc
 from residet.cli.exits import exit_code
-from residet.fingerprint import environment
+from residet.fingerprint import origin
 from residet.sweep import command_of, finish
 
 PRETRAINING = ["CLASSIFICATION.SIZE", "128", "CLASSIFICATION.RESIZE", "128", "CLASSIFICATION.PAD", "8"]
@@ -52,13 +51,8 @@ def work(args):
         ]
 
     if finish(pretrain, classifier, None) and finish(localise, localiser, None):
-        content = {
-            "rows": json.loads((localiser / "results.json").read_text()),
-            "command": "benchmarks/accuracy/localisation.py",
-            "date": str(date.today()),
-            "versions": environment(),
-        }
-        write_json(content, args.output / "localisation.json")
+        rows = json.loads((localiser / "results.json").read_text())
+        write_json({"rows": rows} | origin(), args.output / "localisation.json")
 
 
 def main():

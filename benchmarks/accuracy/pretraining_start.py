@@ -12,10 +12,8 @@ benchmarks/accuracy/pretraining_start.py --data CIFAR10 --archs resnet50 --varia
 import argparse
 import contextlib
 import statistics
-import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 from backbones.whole_files import json_or_none, write_json
@@ -23,7 +21,7 @@ from classification.config import default_config
 from classification.prepare import prepare
 from classification.trainer import ClassificationTrainer
 from residet.config import merge_config
-from residet.fingerprint import environment
+from residet.fingerprint import origin
 
 SIX = ("resnet50", "wrn34_2", "resnext50_32x4d", "wrn50_2_bottleneck", "resnet101", "resnext101_32x4d")
 WINDOW = 20  # iterations whose median is the loss
@@ -94,8 +92,7 @@ def main():
             if (arch, variant, args.seed) not in done:
                 rows.append(row_of(arch, variant, args))
                 print(rows[-1], flush=True)
-                about = {"command": " ".join(sys.argv), "date": date.today().isoformat(), "versions": environment()}
-                write_json({"rows": rows} | about, args.output)
+                write_json({"rows": rows} | origin(), args.output)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ import json
 import random
 import shutil
 import sys
-from datetime import date
 from pathlib import Path
 
 from backbones.whole_files import write_json
 from benchmarks.accuracy.transfer import NETWORKS, add_arguments, compare_starts
 from residet.cli.exits import exit_code
-from residet.fingerprint import environment
+from residet.fingerprint import origin
 from residet.metrics import read_metrics
 from residet.sweep import deadline_in
 
@@ -54,8 +53,7 @@ def work(args):
         if count == every:
             names = {start: [f"{args.network}_fpn_{start}_{seed}" for seed in args.seeds] for start in STARTS}
             iterations = {start: [_precision(folder / run) for run in runs] for start, runs in names.items()}
-        origin = {"command": " ".join(sys.argv), "date": str(date.today()), "versions": environment()}
-        write_json({"rows": rows, "iterations": iterations} | origin, args.output / "curves.json")
+        write_json({"rows": rows, "iterations": iterations} | origin(), args.output / "curves.json")
 
 
 def _precision(run):

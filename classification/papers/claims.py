@@ -174,20 +174,31 @@ def verdict(claim: Claim, better: Sequence[float], other: Sequence[float]) -> st
     return "the opposite" if gain < -spread else "not shown"
 
 
-def summary(seeds: Sequence[int], output: Path) -> str:
-    """A text table with a row for each claim and kind of error: the claim, mean ± std of both networks, the verdict."""
+def measured(seeds: Sequence[int], output: Path) -> list[dict]:
+    """The errors that the finished runs have reached, for each claim and kind of error.
+
+    Returns:
+        [{"claim", "source", "error": "test" or "training", "networks": [the one that should be lower, the other],
+        "errors": [[% of each finished seed], likewise], "verdict"}].
+    """
     found = {(r.arch, r.seed): r.errors(output) for r in short_runs(seeds)}
     rows = []
     for claim in CLAIMS:
+        networks = [claim.better, claim.other]
         for kind, name in enumerate(("test", "training")[: 1 + claim.training]):
-            pair = [
-                [errors[kind] for seed in seeds if (errors := found[arch, seed])]
-                for arch in (claim.better, claim.other)
-            ]
-            words = (claim.words, claim.source) if not kind else ("", "")
-            figures = [f"{arch} {_spread(x)}" for arch, x in zip((claim.better, claim.other), pair, strict=True)]
-            rows.append([*words, f"{name} error", *figures, verdict(claim, *pair)])
-    return tabulate(rows, ["claim", "source", "of", "should be lower", "than", "verdict"], tablefmt="github")
+            pair = [[errors[kind] for seed in seeds if (errors := found[arch, seed])] for arch in networks]
+            row = {"claim": claim.words, "source": claim.source, "error": name, "networks": networks, "errors": pair}
+            rows.append(row | {"verdict": verdict(claim, *pair)})
+    return rows
+
+
+def summary(rows: Sequence[dict]) -> str:
+    """A text table of what `measured` gives: the claim, mean ± std (number of seeds) of both networks, the verdict."""
+    titles, body = ["claim", "source", "of", "should be lower", "than", "verdict"], []
+    for row in rows:
+        figures = [f"{arch} {_spread(x)}" for arch, x in zip(row["networks"], row["errors"], strict=True)]
+        body.append([row["claim"], row["source"], f"{row['error']} error", *figures, row["verdict"]])
+    return tabulate(body, titles, tablefmt="github")
 
 
 def _spread(errors: Sequence[float]) -> str:

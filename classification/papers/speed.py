@@ -121,17 +121,27 @@ def measure(table: SpeedTable, device: torch.device, steps: int, batch: int = 0)
     return {arch: statistics.median(values) for arch, values in times.items()}
 
 
-def summary(measured: dict[str, dict[str, float]]) -> str:
-    """A text table: each time, and its ratio to the first network of its table beside the paper's ratio.
+def ratios(measured: dict[str, dict[str, float]]) -> list[dict]:
+    """Each time, and its ratio to the first network of its table beside the paper's ratio.
 
     Args:
         measured: {table: {network: s}}, as `measure` gives it.
+
+    Returns:
+        [{"table", "network", "seconds", "ratio", "paper": the paper's ratio}].
     """
     rows = []
     for name, times in measured.items():
         paper = speed_tables()[name].time
         first = next(iter(times))
         for arch, seconds in times.items():
-            rows.append([name, arch, 1000 * seconds, seconds / times[first], paper[arch] / paper[first]])
+            row = {"table": name, "network": arch, "seconds": seconds, "ratio": seconds / times[first]}
+            rows.append(row | {"paper": paper[arch] / paper[first]})
+    return rows
+
+
+def summary(rows: Sequence[dict]) -> str:
+    """A text table of what `ratios` gives."""
     heads = ["table", "network", "ms a step", "ratio", "paper's"]
-    return tabulate(rows, heads, floatfmt=("", "", ".1f", ".2f", ".2f"))
+    body = [[row["table"], row["network"], 1000 * row["seconds"], row["ratio"], row["paper"]] for row in rows]
+    return tabulate(body, heads, floatfmt=("", "", ".1f", ".2f", ".2f"))

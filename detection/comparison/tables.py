@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 from backbones.whole_files import write_json, write_text
 from detection.comparison.finished import NOT_KNOWN, is_known
 from detection.comparison.rows import OTHERS, WITH_INTERVAL, Estimate, Pair, Row
-from residet.fingerprint import environment
+from residet.fingerprint import origin
 
 from tabulate import tabulate
 
@@ -114,7 +112,7 @@ def as_json(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict:
             | {name: _plain(p.difference(name)) | {"real": p.difference(name).is_real} for name in _estimated(p.first)}
             for p in pairs
         ],
-        **_origin(),
+        **origin(),
     }
 
 
@@ -133,11 +131,6 @@ def _estimated(row: Row) -> list[str]:
 
 def _plain(estimate: Estimate) -> dict:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
-def _origin() -> dict:
-    date = datetime.now(timezone.utc).date().isoformat()
-    return {"command": " ".join(map(str, sys.argv)), "date": date, "versions": environment()}
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -178,7 +171,7 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
             content[start] = {name: [of.get(seed, NOT_KNOWN) for seed in pair.seeds] for name, of in values.items()}
         content["pretraining_error"] = by_start["pretrained"].mean("pretraining_error")
         gains.append(content)
-    return {"rows": gains, **_origin()} if gains else None
+    return {"rows": gains, **origin()} if gains else None
 
 
 def write(rows: Sequence[Row], pairs: Sequence[Pair], folder: Path) -> str:

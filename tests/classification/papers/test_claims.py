@@ -6,7 +6,7 @@ import statistics
 from backbones.catalogue import get_spec
 from backbones.complexity import measure
 from classification.papers import claims
-from classification.papers.claims import CLAIMS, ShortRun, short_runs, summary, verdict
+from classification.papers.claims import CLAIMS, ShortRun, measured, short_runs, summary, verdict
 
 import pytest
 from forked_ranks import fork_tools
@@ -52,11 +52,11 @@ def test_the_table_has_means_and_both_kinds_of_error(tmp_path):
     run = ShortRun("cifar_resnet.yaml", "cifar_plain20", 0)
     # The last tenth of the iterations, 0 to 95, are 90, at the start, and 95.
     assert run.errors(tmp_path)[1] == pytest.approx((90.0 + 25.0) / 2)
-    table = summary([0, 1], tmp_path).splitlines()
+    table = summary(measured([0, 1], tmp_path)).splitlines()
     assert len(table) == 2 + len(CLAIMS) + sum(claim.training for claim in CLAIMS)
     first = [ShortRun("cifar_resnet.yaml", "cifar_plain20", seed).errors(tmp_path)[0] for seed in (0, 1)]
     assert f"cifar_plain20 {statistics.fmean(first):.2f} ± {statistics.stdev(first):.2f} (2)" in table[2]
-    assert "no verdict" in summary([7], tmp_path)
+    assert "no verdict" in summary(measured([7], tmp_path))
 
 
 def test_runs_stop_in_time_and_go_on(shapes, tmp_path, monkeypatch):
@@ -69,6 +69,8 @@ def test_runs_stop_in_time_and_go_on(shapes, tmp_path, monkeypatch):
     assert (tmp_path / "small" / "claims.png").is_file() and not list(tmp_path.rglob("*.pth"))
     done = run_tool("reproduce.py", "small", *data, *opts)
     assert done.returncode == 0 and "no verdict" not in done.stdout, done.stderr
+    (row, _) = json.loads((tmp_path / "small" / "claims.json").read_text())["rows"]
+    assert row["networks"] == ["cifar_wrn16_2", "cifar_wrn40_1"] and row["error"] == "test"
     results = sorted(tmp_path.rglob("results.json"))
     assert [path.parts[-3] for path in results] == ["cifar_wrn16_2", "cifar_wrn16_2_d0.3", "cifar_wrn40_1"]
     before = [path.stat().st_mtime_ns for path in results]

@@ -1,8 +1,10 @@
 """The papers' speed figures, and their measurement as ratios."""
 
+import json
+
 from backbones.catalogue import get_spec
 from backbones.errors import InputError
-from classification.papers.speed import SpeedTable, Step, chosen_tables, measure, speed_tables, summary
+from classification.papers.speed import SpeedTable, Step, chosen_tables, measure, ratios, speed_tables, summary
 
 import pytest
 import torch
@@ -46,7 +48,8 @@ def test_networks_take_turns_and_the_first_step_does_not_count(monkeypatch):
 
 
 def test_ratios_are_set_beside_the_papers():
-    rows = [line.split() for line in summary({"resnext": {"resnet101": 2.0, "resnext101_32x4d": 3.0}}).splitlines()]
+    measured = {"resnext": {"resnet101": 2.0, "resnext101_32x4d": 3.0}}
+    rows = [line.split() for line in summary(ratios(measured)).splitlines()]
     assert rows[2:] == [
         ["resnext", "resnet101", "2000.0", "1.00", "1.00"],
         ["resnext", "resnext101_32x4d", "3000.0", "1.50", "1.36"],
@@ -60,6 +63,8 @@ def test_tables_are_chosen_by_name():
         chosen_tables(["speed:resnet"])
 
 
-def test_the_tool_measures_a_table():
-    done = run_tool("reproduce.py", "speed:wrn_blocks", "--batch", 1, "--steps", 1)
+def test_the_tool_measures_a_table(tmp_path):
+    done = run_tool("reproduce.py", "speed:wrn_blocks", "--batch", 1, "--steps", 1, "--output", tmp_path)
     assert done.returncode == 0 and done.stdout.count("wrn_blocks") == 6, done.stderr
+    written = json.loads((tmp_path / "speed.json").read_text())
+    assert len(written["rows"]) == 6 and {"command", "date", "versions"} < set(written)
