@@ -1,8 +1,8 @@
 """How much data, and how many iterations, does a pretrained checkpoint save?
 
 Compares detectors of one network on 25, 50, 100 and all training images of a set, from a checkpoint of transfer.py and
-from random weights, with the settings of transfer.py. `OUTPUT/curves.json` has AP by training images, and, for all
-images, AP by iterations. The same command goes on where it was stopped, also within a run.
+from random weights, with the settings of transfer.py. `OUTPUT/curves.json` has AP by training images and, for each
+number of images, by iterations. The same command goes on where it was stopped, also within a run.
 
 benchmarks/accuracy/transfer.py --cifar10 CIFAR10 --data BCCD --networks resnet50
 benchmarks/accuracy/training_images.py --data BCCD
@@ -19,10 +19,7 @@ from backbones.whole_files import write_json
 from benchmarks.accuracy.transfer import NETWORKS, add_arguments, compare_starts
 from residet.cli.exits import exit_code
 from residet.fingerprint import origin
-from residet.metrics import read_metrics
 from residet.sweep import deadline_in
-
-STARTS = ("pretrained", "random")
 
 
 def take(data, count, folder):
@@ -42,7 +39,7 @@ def take(data, count, folder):
 
 def work(args):
     """Runs what is missing, until the time is up, and writes the figures of all comparisons that are finished."""
-    deadline, rows, iterations = deadline_in(args.minutes), [], {}
+    deadline, rows = deadline_in(args.minutes), []
     every = len((args.data / "ImageSets" / "Main" / "train.txt").read_text().split())
     for count in [*(n for n in args.images if n < every), every]:
         data = take(args.data, count, args.output / "images" / f"data_{count}")
@@ -50,15 +47,7 @@ def work(args):
         if not compare_starts([f"configs/bccd/{args.network}_fpn.yaml"], args, data, folder, deadline):
             return
         rows += [{"images": count} | row for row in json.loads((folder / "transfer.json").read_text())["rows"]]
-        if count == every:
-            names = {start: [f"{args.network}_fpn_{start}_{seed}" for seed in args.seeds] for start in STARTS}
-            iterations = {start: [_precision(folder / run) for run in runs] for start, runs in names.items()}
-        write_json({"rows": rows, "iterations": iterations} | origin(), args.output / "curves.json")
-
-
-def _precision(run):
-    """[iterations done, AP] of each evaluation of a run."""
-    return [[done + 1, row["bbox/AP"]] for done, row in read_metrics(run / "metrics.json").items() if "bbox/AP" in row]
+        write_json({"rows": rows} | origin(), args.output / "curves.json")
 
 
 def main():

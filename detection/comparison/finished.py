@@ -103,6 +103,11 @@ class FinishedRun:
         return list(read_metrics(self.part / "metrics.json").values())
 
     @property
+    def precisions(self) -> list[tuple[int, float]]:
+        """[(iterations done, AP in %)] of each evaluation during the training, in order."""
+        return [(line["iteration"] + 1, line["bbox/AP"]) for line in self.curve if "bbox/AP" in line]
+
+    @property
     def training_seconds(self) -> float:
         """Median seconds of training for an image; NaN where not known."""
         times = [line["time"] for line in self.curve if isinstance(line.get("time"), float)]

@@ -154,9 +154,10 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
     """What each network gains by pretraining: docs/data/transfer.json.
 
     Returns:
-        {"rows": [{"network", "head", "gain", "gain_low", "gain_high", "seeds", "random": {"AP": [of each of seeds], …},
-        "pretrained": {…}, "pretraining_error"}], "command", "date", "versions"}; None if no detector has both starts.
-        A seed counts once both starts have finished with it.
+        {"rows": [{"network", "head", "gain", "gain_low", "gain_high", "seeds", "random": {"AP": [of each of seeds], …,
+        "AP_by_iteration": [[(iterations done, AP), …] of each of seeds]}, "pretrained": {…}, "pretraining_error"}],
+        "command", "date", "versions"}; None if no detector has both starts. A seed counts once both starts have
+        finished with it.
     """
     gains = []
     for pair in pairs:
@@ -169,6 +170,8 @@ def transfer(rows: Sequence[Row], pairs: Sequence[Pair]) -> dict | None:
         for start, row in by_start.items():
             values = {name: row.of_seeds(name) for name in [*_estimated(row), *OTHERS]}
             content[start] = {name: [of.get(seed, NOT_KNOWN) for seed in pair.seeds] for name, of in values.items()}
+            curves = {run.cfg.SEED: run.precisions for run in row.runs}
+            content[start]["AP_by_iteration"] = [curves[seed] for seed in pair.seeds]
         content["pretraining_error"] = by_start["pretrained"].mean("pretraining_error")
         gains.append(content)
     return {"rows": gains, **origin()} if gains else None

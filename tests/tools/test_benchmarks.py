@@ -75,16 +75,12 @@ def test_smaller_sets_are_parts_of_larger_sets(tmp_path):
     assert taken[5] < taken[10]
 
 
-def test_curves_have_ap_by_images_and_by_iterations(tmp_path, monkeypatch):
+def test_curves_have_a_row_for_each_number_of_images(tmp_path, monkeypatch):
     row = {"network": "resnet50", "gain": 10.0}
 
     def compare_starts(configs, args, data, folder, deadline):
         assert configs == ["configs/bccd/resnet50_fpn.yaml"]
-        for start, ap in (("pretrained", 30.0), ("random", 20.0)):
-            run = folder / f"resnet50_fpn_{start}_0"
-            run.mkdir(parents=True)
-            lines = [{"iteration": 99, "bbox/AP": ap}, {"iteration": 119}, {"iteration": 199, "bbox/AP": ap + 1}]
-            (run / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+        folder.mkdir(parents=True)
         (folder / "transfer.json").write_text(json.dumps({"rows": [row]}))
         return True
 
@@ -98,7 +94,6 @@ def test_curves_have_ap_by_images_and_by_iterations(tmp_path, monkeypatch):
     training_images.work(SimpleNamespace(**args, seeds=[0], minutes=0))
     curves = json.loads((tmp_path / "out" / "curves.json").read_text())
     assert [r["images"] for r in curves["rows"]] == [4, 8] and curves["rows"][0]["gain"] == 10
-    assert curves["iterations"] == {"pretrained": [[[100, 30.0], [200, 31.0]]], "random": [[[100, 20.0], [200, 21.0]]]}
 
 
 def test_collages_show_each_photograph_whole_and_train_on_none_that_they_test(tmp_path):

@@ -92,6 +92,7 @@ def test_the_table_of_transfer_has_the_seeds_that_both_starts_have(folders):
     assert (row["network"], row["head"], row["seeds"], row["pretraining_error"]) == ("resnet18", "FPN", [1], 23.5)
     assert [row[kind]["AP"] for kind in KINDS] == [[rows[1].of_seeds("AP")[1]], [rows[0].of_seeds("AP")[1]]]
     assert row["gain"] == pytest.approx(row["pretrained"]["AP"][0] - row["random"]["AP"][0])
+    assert row["pretrained"]["AP_by_iteration"] == [[(81, row["pretrained"]["AP"][0])]]
     assert content["command"] and content["date"] and content["versions"]["torch"]
 
 
