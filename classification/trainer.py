@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from backbones.catalogue import get_spec
+from backbones.dense import Dense
 from backbones.weights.load import load_state
 from backbones.whole_files import write_json
 from classification.card import write_classifier_card
@@ -20,7 +21,7 @@ from classification.evaluator import TopKErrorEvaluator
 from classification.model import Classifier
 from classification.papers.published import compare
 from classification.schedule import PLATEAU, PlateauSteps, WarmUpUntilError
-from classification.views import Crops, Dense
+from classification.views import Crops
 from residet.engine.expected import check_expected_results
 from residet.engine.hooks import PreciseStatistics
 from residet.engine.trainer import Trainer

@@ -40,8 +40,8 @@ def add_localisation_config(cfg: CfgNode) -> None:
     c.RCNN_IOU = 0.5
     # Short side of a test image before its central crop, in pixels.
     c.RESIZE = 256
-    # Short sides at which whole images are tested, in pixels, such as (224, 256, 384, 480, 640); () for the central
-    # crop.
+    # Short sides at which whole images are tested, and their classes predicted, in pixels, such as (224, 256, 384, 480,
+    # 640); () for the central crop.
     c.TEST_SCALES = ()
     # Number of classes that are predicted for an image.
     c.PREDICTED = 5

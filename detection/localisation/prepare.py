@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from backbones.catalogue import get_spec
+from backbones.dense import Dense
 from backbones.errors import InputError
 from backbones.weights.load import load_state
 from backbones.weights.read import (
@@ -82,7 +83,9 @@ def open_split(cfg: CfgNode, split: str) -> list[Picture]:
 
 @torch.no_grad()
 def predict_classes(cfg: CfgNode, file: str) -> dict[str, list[int]]:
-    """The likeliest classes of each validation image, by a classifier on its central crop.
+    """The likeliest classes of each validation image, by a classifier.
+
+    It sees the whole images at TEST_SCALES (ResNet, appendix C: "dense"); the central crop where there are none.
 
     Args:
         cfg: config of a localisation run.
@@ -101,11 +104,15 @@ def predict_classes(cfg: CfgNode, file: str) -> dict[str, list[int]]:
     network = get_spec(weights.arch or c.ARCH).build(len(columns[1])).eval().to(cfg.MODEL.DEVICE)
     load_state(network, weights.state, weights.path)
     mean, std = (torch.tensor(v, device=cfg.MODEL.DEVICE).view(3, 1, 1) for v in columns[2:])
+    dense = Dense(c.TEST_SCALES, c.SIZE, {"antialias": True})
+    classify = dense if c.TEST_SCALES else lambda network, images: network(images)
     predicted = {}
     for picture in progress(open_split(cfg, "val"), desc="classify", unit="img", leave=False):
-        crop = center_crop(resize_short(read_pixels(picture.path), c.RESIZE)[0], [c.SIZE, c.SIZE])
-        logits = network(((crop.to(mean.device) - mean) / std)[None])[0][columns[0]]
-        predicted[picture.image_id] = logits.topk(min(c.PREDICTED, len(c.CLASSES))).indices.tolist()
+        image = read_pixels(picture.path)
+        if not c.TEST_SCALES:
+            image = center_crop(resize_short(image, c.RESIZE)[0], [c.SIZE, c.SIZE])
+        scores = classify(network, ((image.to(mean.device) - mean) / std)[None])[0][columns[0]]
+        predicted[picture.image_id] = scores.topk(min(c.PREDICTED, len(c.CLASSES))).indices.tolist()
     return predicted
 
 

@@ -112,11 +112,15 @@ def trained(cfg: CfgNode, stage: str) -> nn.Module:
 
 @torch.no_grad()
 def propose(cfg: CfgNode) -> None:
-    """Writes the RPN's boxes of the true class of every training image, where the file is missing."""
+    """Writes the RPN's boxes of the true class of every training image, where the file is missing.
+
+    The RPN sees the whole image, at RESIZE where there are no TEST_SCALES, so that objects at the edge are trained on.
+    """
     file = _beside(cfg, _PROPOSALS)
     if file.is_file():
         return
     rpn, data = trained(cfg, "rpn"), WholeImages(open_split(cfg, "train"), {})
+    rpn.scales = rpn.scales or (rpn.resize,)
     loader = Loader(data, 1, sampler=InferenceSampler(len(data)), collate_fn=list, **loader_options(cfg))
     own = {
         entry["image_id"]: rpn.propose(entry["image"], entry["classes"])["boxes"][0].cpu()

@@ -3,9 +3,10 @@
 import json
 
 from backbones.catalogue import get_spec
+from backbones.dense import Dense
 from classification.data.transforms import INTERPOLATIONS
 from classification.evaluator import TopKErrorEvaluator
-from classification.views import Crops, Dense
+from classification.views import Crops
 
 import pytest
 import torch

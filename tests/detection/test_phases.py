@@ -36,7 +36,7 @@ def run(shapes, tmp_path, recipe, *extra, flags=()):
 
 @pytest.mark.slow
 def test_four_steps_end_in_one_detector(shapes, tmp_path):
-    done = run(shapes, tmp_path, "resnet/coco.yaml")
+    done = run(shapes, tmp_path, "resnet/coco.yaml", "MODEL.ANCHOR_GENERATOR.SIZES", "[[8,16,32,64]]")
     assert done.returncode == 0, done.stderr
     out = tmp_path / "run"
     found = {s: read_checkpoint(out / s / "model_final.pth")["model"] for s in ("rpn", "fast_rcnn", "rpn_shared")}
@@ -64,6 +64,13 @@ def test_four_steps_end_in_one_detector(shapes, tmp_path):
     assert done.returncode == 0, done.stderr
     alone = json.loads((tmp_path / "eval" / "results.json").read_text())
     ((_, a),), ((_, b),) = last.items(), alone.items()
+
+    # "Baseline+++": the recipe for VOC, with three sizes of anchors, trains on the detector of COCO, with four.
+    args = ["--config-file", config(tmp_path, "resnet/voc07.yaml"), "--weights", out / "model_final.pth", *SMALL]
+    done = train_net("--data", shapes, *args, "SOLVER.MAX_ITER", 1, "OUTPUT_DIR", tmp_path / "plus")
+    assert done.returncode == 0, done.stderr
+    plus = build_detector(tmp_path / "plus" / "model_final.pth")
+    assert plus.cfg.MODEL.ANCHOR_GENERATOR.SIZES == [[8, 16, 32, 64]]
     assert a["bbox/AR100"] == pytest.approx(b["bbox/AR100"], abs=0.5) and "bbox/AP" in a
 
 

@@ -3,13 +3,23 @@
 import json
 
 from backbones.catalogue import get_spec
+from backbones.dense import Dense
 from backbones.errors import InputError
 from backbones.weights.files import save_checkpoint
 from detection.data.layouts.defects import Defects
 from detection.data.synthetic_ilsvrc import make_cls_loc
 from detection.localisation.config import check_config, default_config
-from detection.localisation.data import TrainingCrops, WholeImages, clipped, numbered, read_split
+from detection.localisation.data import (
+    TrainingCrops,
+    WholeImages,
+    clipped,
+    numbered,
+    read_pixels,
+    read_split,
+    resize_short,
+)
 from detection.localisation.evaluator import LocalisationEvaluator
+from detection.localisation.prepare import open_split, predict_classes
 from detection.localisation.rcnn import Localiser, PerClassRCNN, ProposalWarps, warp
 from detection.localisation.rpn import PerClassRPN
 
@@ -47,6 +57,11 @@ def body():
     network = make_norms_matter(get_spec("resnet18").build(5))
     network.fc = None
     return network
+
+
+def save_classifier(network, path):
+    says = {"task": "classification", "arch": "resnet18", "classes": list(CLASSES)}
+    save_checkpoint({"model": network.state_dict(), "mean": [1.0] * 3, "std": [60.0] * 3, **says}, path)
 
 
 def small_rpn(*opts):
@@ -244,25 +259,41 @@ def test_the_error_is_ilsvrcs():
         "top1_error": 100.0,
         "class_error": 100.0,
     }
+    evaluator.reset()  # the baseline has one size for all images, the one with the least errors
+    for side in (40.0, 44.0, 90.0):
+        boxes = torch.tensor([[50 - side / 2, 50 - side / 2, 50 + side / 2, 50 + side / 2]])
+        evaluator.process([base | {"classes": [2], "boxes": boxes}], [output(right)])
+    assert evaluator.evaluate()["loc"]["centre_box_error"] == pytest.approx(100 / 3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scales", [(), (64, 96)])
+def test_classes_are_predicted_on_the_central_crop_or_on_whole_images(scales, ilsvrc, tmp_path):
+    network = make_norms_matter(get_spec("resnet18").build(5)).eval()
+    save_classifier(network, tmp_path / "clf.pth")
+    cfg = small_config("LOCALISATION.DATA", str(ilsvrc), "LOCALISATION.RESIZE", 96, "LOCALISATION.TEST_SCALES", scales)
+    predicted = predict_classes(cfg, str(tmp_path / "clf.pth"))
+    for picture in open_split(cfg, "val"):
+        image = (read_pixels(picture.path)[None].float() - 1) / 60
+        if scales:
+            scores = Dense(scales, 64, {"antialias": True})(network, image)
+        else:
+            scores = network(((resize_short(read_pixels(picture.path), 96)[0] - 1.0) / 60)[None, :, 16:80, 16:80])
+        assert predicted[picture.image_id] == scores[0].topk(5).indices.tolist()
 
 
 @pytest.mark.slow
-def test_one_command_trains_both_stages_and_goes_on(ilsvrc, tmp_path):
-    network = make_norms_matter(get_spec("resnet18").build(5))
-    says = {
-        "task": "classification",
-        "arch": "resnet18",
-        "classes": list(CLASSES),
-        "mean": [1.0] * 3,
-        "std": [60.0] * 3,
-    }
-    save_checkpoint({"model": network.state_dict(), **says}, tmp_path / "clf.pth")
+def test_one_command_trains_both_stages_and_goes_on(ilsvrc, tmp_path, monkeypatch):
+    seen, whole = set(), PerClassRPN.propose
+    monkeypatch.setattr(PerClassRPN, "propose", lambda rpn, *args: seen.add(rpn.scales) or whole(rpn, *args))
+    save_classifier(make_norms_matter(get_spec("resnet18").build(5)), tmp_path / "clf.pth")
     args = ["--data", ilsvrc, "--arch", "resnet18", "--weights", tmp_path / "clf.pth"]
     opts = [*SMALL, "LOCALISATION.PREDICTED", 2, "SOLVER.MAX_ITER", 2, "OUTPUT_DIR", tmp_path / "run"]
     done = run_tool("localise.py", *args, *opts)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results) == {"rpn", "rcnn"} and results["rpn"]["images"] == 6
+    assert seen == {(), (64,)}  # tested on central crops; the R-CNN trains on boxes of whole images
     assert {"oracle_error", "top2_error", "centre_box_error"} <= set(results["rcnn"])
     assert "| centre box, true class" in done.stdout
     stamp = (tmp_path / "run" / "rpn" / "model_final.pth").stat().st_mtime_ns
@@ -275,7 +306,7 @@ def test_one_command_trains_both_stages_and_goes_on(ilsvrc, tmp_path):
     done = run_tool("localise.py", *args, "--eval-only", *opts, "LOCALISATION.TEST_SCALES", "(64,96)")
     assert done.returncode == 0, done.stderr
     dense = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(dense) == {"rpn", "rcnn"} and dense["rpn"]["class_error"] == results["rpn"]["class_error"]
+    assert set(dense) == {"rpn", "rcnn"} and dense["rpn"]["images"] == 6 and seen == {(), (64,), (64, 96)}
 
 
 def test_mistakes_are_named(ilsvrc, tmp_path):
