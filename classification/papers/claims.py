@@ -60,18 +60,18 @@ CLAIMS = (
         at_most=True,
     ),
     Claim(
-        "wide and shallow beats thin and deep at equal parameters (0.7 and 0.6 M)",
+        "wide and shallow (0.69 M parameters) beats thin and deep (0.56 M)",
         "Wide ResNet, section 3 and Table 4",
         "cifar_wrn.yaml",
         "cifar_wrn16_2",
         "cifar_wrn40_1",
     ),
-    Claim(
-        "dropout between the convolutions of wide blocks helps",
+    Claim(  # what it gains a WRN-28-10, 0.11, takes days on two cores
+        "dropout in wide blocks costs a small network a little (WRN-16-4: 5.24 %, 5.02 % without)",
         "Wide ResNet, Table 6",
         "cifar_wrn.yaml",
-        "cifar_wrn16_2_d0.3",
         "cifar_wrn16_2",
+        "cifar_wrn16_2_d0.3",
     ),
     Claim(
         "cardinality beats width at equal FLOPs",

@@ -324,8 +324,20 @@ def test_repeats_are_the_papers():
     assert resnet.spread == {"cifar_resnet110": [6.61, 0.16]}
 
 
+def test_figures_that_are_curves_have_their_networks():
+    """ResNet, Fig. 6: plain networks of 20 to 56 layers; "plain-110 is higher than 60% and not displayed".
+
+    ResNeXt, section 6.2 and Fig. 7: "(i) increase cardinality and fix all widths, or (ii) increase width of the
+    bottleneck and fix cardinality = 1".
+    """
+    assert set(tables()["resnet_plain_cifar10"].error) == {f"cifar_plain{depth}" for depth in (20, 32, 44, 56, 110)}
+    settings = [f"{c}x64d" for c in (1, 2, 4, 8, 16)] + [f"1x{width}d" for width in (128, 192, 256)]
+    assert set(tables()["resnext_sweep_cifar10"].error) == {f"cifar_resnext29_{setting}" for setting in settings}
+
+
 def test_ours_is_set_beside_the_papers_in_the_same_test():
     cfg = load("imagenet_resnet.yaml", images=IMAGENET)
+    assert cfg.CLASSIFICATION.ARCH == "resnet50_caffe"  # the network of ResNet's own figures
     cfg.CLASSIFICATION.CLASSES = tuple(str(i) for i in range(1000))
     cfg.CLASSIFICATION.ARCH = "resnet50_caffe"
     lines = list(compare(cfg, {"top1_error": 23.0, "top5_error": 6.5}))

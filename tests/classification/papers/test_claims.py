@@ -9,8 +9,11 @@ from classification.papers import claims
 from classification.papers.claims import CLAIMS, ShortRun, measured, short_runs, summary, verdict
 
 import pytest
+import yaml
 from forked_ranks import fork_tools
-from run_tools import run_tool
+from run_tools import DATA, run_tool
+
+PAPERS = yaml.safe_load((DATA / "papers.yaml").read_text())
 
 
 def test_each_network_runs_once_for_each_seed_and_the_first_seed_first():
@@ -29,6 +32,17 @@ def test_what_is_compared_is_alike():
     for figure in ("params", "flops"):
         ours, theirs = (getattr(size[arch], figure) for arch in (cardinal.better, cardinal.other))
         assert ours == pytest.approx(theirs, rel=0.03)
+
+
+def test_the_claim_of_dropout_is_of_a_small_network():
+    """Wide ResNet, section 3: of the drop of WRN-16-4 on CIFAR-10, "probably due to the relatively small number of
+
+    parameters" (Table 6: 5.02 without dropout, 5.24 with).
+    """
+    without, with_dropout = (PAPERS["wrn"]["dropout"]["wrn16_4"][key][0] for key in ("without", "with"))
+    (claim,) = (claim for claim in CLAIMS if "dropout" in claim.words)
+    assert without < with_dropout and f"{with_dropout} %, {without} % without" in claim.words
+    assert claim.other == f"{claim.better}_d0.3"
 
 
 def test_verdicts_ask_for_more_than_the_spread_of_seeds():
