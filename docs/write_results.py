@@ -1,7 +1,7 @@
 """Writes the tables of docs/results.md that come from data: docs/data/NAME.json, as a tool or a benchmark has left it.
 
 A table stands between the lines `<!-- NAME -->` and `<!-- end -->`. The command, date and versions of the data stand
-below the table.
+below the table. Of the table of transfer, docs/transfer.svg has the curves.
 
 python docs/write_results.py
 """
@@ -11,10 +11,14 @@ import re
 import statistics
 from pathlib import Path
 
+import matplotlib
+from matplotlib.figure import Figure
 from tabulate import tabulate
 
 TARGET = Path(__file__).with_name("results.md")
 DATA = Path(__file__).with_name("data")
+CURVES = TARGET.with_name("transfer.svg")
+STARTS = [("pretrained", "from the checkpoint", "#0072B2"), ("random", "from random weights", "#D55E00")]
 
 
 def number(value, form):
@@ -41,6 +45,22 @@ def transfer(content):
         cells += [spread(row["random"]["AP"]), spread(row["pretrained"]["AP"]), number(row["gain"], "{:+.1f}")]
         body.append([*cells, interval, number(row["pretraining_error"], "{:.1f}")])
     return titles, body
+
+
+def draw_transfer(rows, path):
+    """Draws AP over the iterations for both starts of each detector, a line for each seed."""
+    figure = Figure(figsize=(3.6 * len(rows), 3.2), layout="constrained")
+    for axes, row in zip(figure.subplots(1, len(rows), squeeze=False, sharey=True).flat, rows, strict=True):
+        for start, words, colour in STARTS:
+            for seed, curve in enumerate(row[start]["AP_by_iteration"]):
+                label = None if seed else words
+                axes.plot(*zip(*curve, strict=True), "o-", color=colour, label=label, markersize=4)
+        axes.set(title=f"{row['network']}, {row['head']}", xlabel="iterations", ylim=(0, None))
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("AP, %")
+    figure.axes[0].legend(loc="lower right")
+    with matplotlib.rc_context({"svg.hashsalt": "residet"}):
+        figure.savefig(path, metadata={"Date": None})
 
 
 def pretraining_start(content):
@@ -80,7 +100,7 @@ def speed(content):
     titles = ["table", "network", "ms a step", "ratio to the first of the table", "ratio in the paper"]
     body = []
     for row in content["rows"]:
-        figures = [f"{1000 * row['seconds']:.0f}", f"{row['ratio']:.2f}", f"{row['paper']:.2f}"]
+        figures = [f"{1000 * row['seconds']:.0f}", f"{row['ratio']:.2f}", number(row["paper"], "{:.2f}")]
         body.append([f"`speed:{row['table']}`", f"`{row['network']}`", *figures])
     return titles, body
 
@@ -108,3 +128,4 @@ def text(page):
 
 if __name__ == "__main__":
     TARGET.write_text(text(TARGET.read_text(encoding="utf-8")), encoding="utf-8")
+    draw_transfer(json.loads((DATA / "transfer.json").read_text(encoding="utf-8"))["rows"], CURVES)

@@ -28,14 +28,15 @@ class SpeedTable:
         source: paper and table, with the unit of the figures.
         size: side of an image in pixels.
         batch: images in a step.
-        time: {network: the paper's time}; the first is the one that the others are set against.
+        time: {network: the paper's time, None where the text has none}; the first network is the one that the others are
+            set against.
     """
 
     name: str
     source: str
     size: int
     batch: int
-    time: dict[str, float]
+    time: dict[str, float | None]
 
 
 @cache
@@ -128,7 +129,7 @@ def ratios(measured: dict[str, dict[str, float]]) -> list[dict]:
         measured: {table: {network: s}}, as `measure` gives it.
 
     Returns:
-        [{"table", "network", "seconds", "ratio", "paper": the paper's ratio}].
+        [{"table", "network", "seconds", "ratio", "paper": the paper's ratio, None where it has none}].
     """
     rows = []
     for name, times in measured.items():
@@ -136,7 +137,7 @@ def ratios(measured: dict[str, dict[str, float]]) -> list[dict]:
         first = next(iter(times))
         for arch, seconds in times.items():
             row = {"table": name, "network": arch, "seconds": seconds, "ratio": seconds / times[first]}
-            rows.append(row | {"paper": paper[arch] / paper[first]})
+            rows.append(row | {"paper": paper[arch] and paper[arch] / paper[first]})
     return rows
 
 
@@ -144,4 +145,4 @@ def summary(rows: Sequence[dict]) -> str:
     """A text table of what `ratios` gives."""
     heads = ["table", "network", "ms a step", "ratio", "paper's"]
     body = [[row["table"], row["network"], 1000 * row["seconds"], row["ratio"], row["paper"]] for row in rows]
-    return tabulate(body, heads, floatfmt=("", "", ".1f", ".2f", ".2f"))
+    return tabulate(body, heads, floatfmt=("", "", ".1f", ".2f", ".2f"), missingval="-")
