@@ -28,8 +28,8 @@ class SpeedTable:
         source: paper and table, with the unit of the figures.
         size: side of an image in pixels.
         batch: images in a step.
-        time: {network: the paper's time, None where the text has none}; the first network is the one that the others are
-            set against.
+        time: {network: the paper's time, None where the text has none}; the first network is what the others are set
+            against.
     """
 
     name: str
