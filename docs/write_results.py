@@ -1,7 +1,8 @@
-"""Writes the tables of docs/results.md that come from data: docs/data/NAME.json, as a tool or a benchmark has left it.
+"""Writes the tables of results that come from data: docs/data/NAME.json, as a tool or a benchmark has left it.
 
-A table stands between the lines `<!-- NAME -->` and `<!-- end -->`. The command, date and versions of the data stand
-below the table. Of the table of transfer, docs/transfer.svg has the curves.
+The tables are in docs/results.md; README.md has the first of them too. A table stands between the lines `<!-- NAME -->`
+and `<!-- end -->`. The command, date and versions of the data stand below the table. Of the table of transfer,
+docs/transfer.svg has the curves.
 
 python docs/write_results.py
 """
@@ -15,9 +16,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-TARGET = Path(__file__).with_name("results.md")
-DATA = Path(__file__).with_name("data")
-CURVES = TARGET.with_name("transfer.svg")
+DOCS = Path(__file__).parent
+TARGETS = (DOCS / "results.md", DOCS.parent / "README.md")
+DATA, CURVES = DOCS / "data", DOCS / "transfer.svg"
 STARTS = [("pretrained", "from the checkpoint", "#0072B2"), ("random", "from random weights", "#D55E00")]
 
 
@@ -127,5 +128,6 @@ def text(page):
 
 
 if __name__ == "__main__":
-    TARGET.write_text(text(TARGET.read_text(encoding="utf-8")), encoding="utf-8")
+    for target in TARGETS:
+        target.write_text(text(target.read_text(encoding="utf-8")), encoding="utf-8")
     draw_transfer(json.loads((DATA / "transfer.json").read_text(encoding="utf-8"))["rows"], CURVES)

@@ -34,7 +34,9 @@ def test_the_documentation_of_the_keys_is_up_to_date():
 
 def test_the_tables_of_results_are_their_data():
     module, results = script("write_results"), page("results.md")
-    assert results == module.text(results), "run python docs/write_results.py"
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert (results, readme) == (module.text(results), module.text(readme)), "run python docs/write_results.py"
+    assert "<!-- transfer -->" in readme
     marks = re.findall(r"^<!-- (\w+) -->$", results, re.MULTILINE)
     names = {path.stem for path in module.DATA.glob("*.json") if not path.stem.startswith("bench_")}
     assert set(marks[::2]) == names and set(marks[1::2]) == {"end"}
