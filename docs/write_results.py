@@ -1,8 +1,8 @@
 """Writes the tables of results that come from data: docs/data/NAME.json, as a tool or a benchmark has left it.
 
-The tables are in docs/results.md; README.md has the first of them too. A table stands between the lines `<!-- NAME -->`
-and `<!-- end -->`. The command, date and versions of the data stand below the table. Of the table of transfer,
-docs/transfer.svg has the curves.
+A table stands in docs/results.md or README.md between the lines `<!-- NAME -->` and `<!-- end -->`. In docs/results.md,
+the command, date and versions of the data stand below the table. docs/transfer.svg has the curves of the trainings of
+the table `transfer`.
 
 python docs/write_results.py
 """
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 DOCS = Path(__file__).parent
-TARGETS = (DOCS / "results.md", DOCS.parent / "README.md")
+RESULTS, README = DOCS / "results.md", DOCS.parent / "README.md"
 DATA, CURVES = DOCS / "data", DOCS / "transfer.svg"
 STARTS = [("pretrained", "from the checkpoint", "#0072B2"), ("random", "from random weights", "#D55E00")]
 
@@ -53,8 +53,9 @@ def draw_transfer(rows, path):
     figure = Figure(figsize=(3.6 * len(rows), 3.2), layout="constrained")
     for axes, row in zip(figure.subplots(1, len(rows), squeeze=False, sharey=True).flat, rows, strict=True):
         for start, words, colour in STARTS:
-            for seed, curve in enumerate(row[start]["AP_by_iteration"]):
-                label = None if seed else words
+            curves = [curve for curve in row[start]["AP_by_iteration"] if curve]
+            for i, curve in enumerate(curves):
+                label = None if i else words
                 axes.plot(*zip(*curve, strict=True), "o-", color=colour, label=label, markersize=4)
         axes.set(title=f"{row['network']}, {row['head']}", xlabel="iterations", ylim=(0, None))
         axes.grid(alpha=0.3)
@@ -112,22 +113,25 @@ SHOWN = ("python", "torch", "torchvision", "detectron2", "processor cores")
 TABLES = {f.__name__: f for f in (transfer, pretraining_start, localisation, claims, speed)}
 
 
-def block(name):
-    """The table of docs/data/NAME.json, and where its figures are from."""
+def block(name, with_origin):
+    """The table of docs/data/NAME.json and, below it, where its figures are from."""
     content = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
     titles, body = TABLES[name](content)
+    table = tabulate(body, titles, "github", disable_numparse=True)
+    if not with_origin:
+        return table
     versions = ", ".join(f"{what} {content['versions'][what]}" for what in SHOWN)
-    origin = f"`{content['command']}`, {content['date']}; {versions}"
-    return f"{tabulate(body, titles, 'github', disable_numparse=True)}\n\n{origin}"
+    return f"{table}\n\n`{content['command']}`, {content['date']}; {versions}"
 
 
 def text(page):
-    """The page with its tables written anew from the data."""
+    """The content of README.md or docs/results.md with its tables written anew from the data."""
     blocks = re.compile(r"^<!-- (\w+) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
-    return blocks.sub(lambda match: f"<!-- {match[1]} -->\n{block(match[1])}\n<!-- end -->", page)
+    content, with_origin = page.read_text(encoding="utf-8"), page == RESULTS
+    return blocks.sub(lambda match: f"<!-- {match[1]} -->\n{block(match[1], with_origin)}\n<!-- end -->", content)
 
 
 if __name__ == "__main__":
-    for target in TARGETS:
-        target.write_text(text(target.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (RESULTS, README):
+        page.write_text(text(page), encoding="utf-8")
     draw_transfer(json.loads((DATA / "transfer.json").read_text(encoding="utf-8"))["rows"], CURVES)

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -163,7 +164,7 @@ def environment() -> dict[str, str]:
 def origin() -> dict:
     """What stands beside the figures of this process: {"command", "date": "YYYY-MM-DD", "versions"}."""
     date = datetime.now(timezone.utc).date().isoformat()
-    return {"command": " ".join(map(str, sys.argv)), "date": date, "versions": environment()}
+    return {"command": shlex.join(map(str, sys.argv)), "date": date, "versions": environment()}
 
 
 def digest(*parts: object) -> str:

@@ -58,12 +58,14 @@ def try_claims(args, pretrain, options):
     """Trains the short runs of the papers' claims, prints and writes the verdicts, and draws the curves."""
     from backbones.whole_files import write_json
     from classification.papers.claims import draw, measured, run_claims, short_runs, summary
+    from classification.papers.reproduce import check
     from residet.fingerprint import origin
 
     seeds, output = args.seeds or [0, 1], Path(args.output) / "small"
+    todo, configs = short_runs(seeds), configs_folder() / "classification"
+    check([(r.folder(output), r.training(configs, output, args.iterations)) for r in todo], options, planned)
     try:
-        configs = configs_folder() / "classification"
-        run_claims(short_runs(seeds), pretrain, options, configs, output, args.iterations, args.minutes)
+        run_claims(todo, pretrain, options, configs, output, args.iterations, args.minutes)
     finally:
         rows = measured(seeds, output)
         print(summary(rows))
@@ -85,7 +87,7 @@ def planned(argv):
 
 def work(args):
     """Runs the networks that the arguments name and prints the table, or lists the tables."""
-    from classification.papers.reproduce import check, entries, run, summary
+    from classification.papers.reproduce import check, entries, run, runs_of, summary
     from residet.sweep import command_of
 
     if args.list or not args.table:
@@ -104,7 +106,7 @@ def work(args):
         return
     configs = configs_folder() / "classification"
     todo = entries(args.table, args.seeds or [None])
-    check(todo, options, configs, output, planned)
+    check(runs_of(todo, configs, output), options, planned)
     try:
         run(todo, pretrain, options, configs, output, args.minutes)
     finally:

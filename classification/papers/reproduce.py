@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,31 +116,34 @@ def entries(names: Sequence[str], seeds: Sequence[int | None] = (None,)) -> list
     return [replace(entry, seed=seed) for seed in seeds for entry in chosen]
 
 
-def check(
-    todo: Sequence[Entry],
-    options: Sequence[str],
-    configs: Path,
-    output: Path,
-    planned: Callable[[list[str]], dict],
-) -> None:
-    """Checks that the runs in the folder of the entries are those that `run` would start.
+def runs_of(todo: Sequence[Entry], configs: Path, output: Path) -> Iterator[tuple[Path, Arguments]]:
+    """OUTPUT_DIR and arguments of each training, and of each test of its own, of the entries.
 
     Args:
         todo: the entries.
-        options: arguments of every run: flags first, KEY VALUE pairs last.
         configs: the folder configs/classification.
         output: the folder of all runs.
+    """
+    for entry in todo:
+        yield entry.folder(output), entry.training(configs, output)
+        if test := entry.test(configs, output):
+            yield entry.results(output).parent, test
+
+
+def check(runs: Iterable[tuple[Path, Arguments]], options: Sequence[str], planned: Callable[[list[str]], dict]) -> None:
+    """Checks that the runs in folders are those that would be started.
+
+    Args:
+        runs: OUTPUT_DIR and arguments of each run.
+        options: arguments of every run: flags first, KEY VALUE pairs last.
         planned: the fingerprint of the run that arguments of tools/pretrain.py ask for.
 
     Raises:
         InputError: a folder holds another run.
     """
-    for entry in todo:
-        runs = [(entry.folder(output), entry.training(configs, output))]
-        runs += [(entry.results(output).parent, test)] if (test := entry.test(configs, output)) else []
-        for folder, arguments in runs:
-            if begun(folder):
-                check_fingerprint(folder, planned(arguments.joined(options)))
+    for folder, arguments in runs:
+        if begun(folder):
+            check_fingerprint(folder, planned(arguments.joined(options)))
 
 
 def run(

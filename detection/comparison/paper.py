@@ -49,11 +49,15 @@ class Cell:
     @property
     def command(self) -> str:
         """The command that would fill the cell."""
-        tool = f"tools/train_net.py --config-file {self.config}"
         if self.eval:
-            return f"{tool} --eval-only --weights {_recipe(self.eval).OUTPUT_DIR}/model_final.pth"
-        arch = spec_of_builder(_recipe(self.config).MODEL.BACKBONE.NAME).name
-        return f"{tool} --weights {arch}.pth"
+            weights = f"{_recipe(self.eval).OUTPUT_DIR}/model_final.pth"
+            return f"tools/train_net.py --config-file {self.config} --eval-only --weights {weights}"
+        return _training(self.config)
+
+    @property
+    def commands(self) -> list[str]:
+        """`command`, and before it the command that trains the weights that `command` tests."""
+        return [*([_training(self.eval)] if self.eval else []), self.command]
 
     def ours(self, runs: Sequence[FinishedRun]) -> float | None:
         """The figure of the first run that has the recipe's config; None without such a run."""
@@ -123,7 +127,8 @@ def _shown(cell: Cell, runs: Sequence[FinishedRun], commands: dict[str, int]) ->
     ours = cell.ours(runs)
     if ours is not None:
         return f"{cell.printed:.1f}", f"{ours:.1f}"
-    number = commands.setdefault(cell.command, len(commands) + 1)
+    for command in cell.commands:
+        number = commands.setdefault(command, len(commands) + 1)
     return f"{cell.printed:.1f}", f"[{number}]" if cell.figure else f"[{number}], by the server"
 
 
@@ -144,6 +149,13 @@ def _recipe(name: str) -> CfgNode:
     cfg = default_config()
     merge_config(cfg, name, [])
     return cfg
+
+
+def _training(config: str) -> str:
+    """The command that trains a recipe, from the weights that the recipe names or from a pretrained network."""
+    recipe = _recipe(config)
+    arch = spec_of_builder(recipe.MODEL.BACKBONE.NAME).name
+    return f"tools/train_net.py --config-file {config} --weights {recipe.MODEL.WEIGHTS or f'{arch}.pth'}"
 
 
 def _follows(run: FinishedRun, recipe: CfgNode) -> bool:

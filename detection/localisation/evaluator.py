@@ -8,20 +8,20 @@ from detectron2.utils import comm
 from torch import Tensor
 from torchvision.ops import box_iou
 
-CENTRES = [n / 10 for n in range(1, 11)]  # width and height of the baselines' boxes, in sizes of the image
+CENTRE_SIDES = [n / 10 for n in range(1, 11)]  # width and height of the baseline's boxes, in sizes of the image
 
 
 class LocalisationEvaluator(DatasetEvaluator):
     """Counts errors with the true class and with the predicted classes; a box is right at an IoU of 0.5 or more.
 
-    A box in the middle of every image, with the true class, is the baseline: of ten sizes the one with the least errors
-    on these images.
+    A box in the middle of every image, with the true class, is the baseline: of ten sizes the one with the fewest
+    errors on these images.
     """
 
     def reset(self):
         self._images = 0
         self._wrong: dict[str, int] = {}
-        self._wrong_centres = torch.zeros(len(CENTRES), dtype=torch.int64)
+        self._wrong_centres = torch.zeros(len(CENTRE_SIDES), dtype=torch.int64)
 
     def process(self, inputs: list[dict], outputs: list[dict]):
         """Counts the errors of a batch.
@@ -36,7 +36,7 @@ class LocalisationEvaluator(DatasetEvaluator):
             right = hits(best, truth)
             predicted = [bool(r) for r, c in zip(right[1:], classes[1:], strict=True) if c == entry["label"]]
             height, width = entry["image"].shape[1:]
-            edges = truth.new_tensor([[(1 - part) / 2, (1 + part) / 2] for part in CENTRES])  # (sizes, 2)
+            edges = truth.new_tensor([[(1 - part) / 2, (1 + part) / 2] for part in CENTRE_SIDES])  # (sizes, 2)
             centres = edges[:, [0, 0, 1, 1]] * truth.new_tensor([width, height, width, height])
             self._images += 1
             self._wrong_centres += ~hits(centres, truth)

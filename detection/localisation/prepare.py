@@ -27,6 +27,8 @@ from residet.progress import progress
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data.samplers import InferenceSampler
+from detectron2.utils import comm
 from torchvision.transforms.v2.functional import center_crop
 
 log = logging.getLogger("residet")
@@ -85,14 +87,15 @@ def open_split(cfg: CfgNode, split: str) -> list[Picture]:
 def predict_classes(cfg: CfgNode, file: str) -> dict[str, list[int]]:
     """The likeliest classes of each validation image, by a classifier.
 
-    It sees the whole images at TEST_SCALES (ResNet, appendix C: "dense"); the central crop where there are none.
+    The classifier sees the whole images at TEST_SCALES (ResNet, appendix C: "dense"), and the central crops where there
+    are none. Each process of a distributed run classifies a share of the images.
 
     Args:
         cfg: config of a localisation run.
         file: the classifier; "" predicts nothing.
 
     Returns:
-        image id -> indices of the classes, the likeliest first.
+        image id -> indices of the classes, the likeliest first; in the main process, of all images.
 
     Raises:
         InputError: the classifier does not know the classes of the data.
@@ -106,14 +109,15 @@ def predict_classes(cfg: CfgNode, file: str) -> dict[str, list[int]]:
     mean, std = (torch.tensor(v, device=cfg.MODEL.DEVICE).view(3, 1, 1) for v in columns[2:])
     dense = Dense(c.TEST_SCALES, c.SIZE, {"antialias": True})
     classify = dense if c.TEST_SCALES else lambda network, images: network(images)
-    predicted = {}
-    for picture in progress(open_split(cfg, "val"), desc="classify", unit="img", leave=False):
+    pictures, predicted = open_split(cfg, "val"), {}
+    for index in progress(InferenceSampler(len(pictures)), desc="classify", unit="img", leave=False):
+        picture = pictures[index]
         image = read_pixels(picture.path)
         if not c.TEST_SCALES:
             image = center_crop(resize_short(image, c.RESIZE)[0], [c.SIZE, c.SIZE])
         scores = classify(network, ((image.to(mean.device) - mean) / std)[None])[0][columns[0]]
         predicted[picture.image_id] = scores.topk(min(c.PREDICTED, len(c.CLASSES))).indices.tolist()
-    return predicted
+    return {key: classes for share in comm.gather(predicted) for key, classes in share.items()}
 
 
 def _columns(weights: Weights, classes: tuple[str, ...]) -> tuple[list[int], list, tuple, tuple]:

@@ -141,9 +141,9 @@ def stage_config(cfg: CfgNode, stage: str) -> CfgNode:
 
 def _predict(cfg: CfgNode) -> None:
     """Writes the predicted classes of the validation images."""
-    file = _beside(cfg, _PREDICTED)
+    predicted = predict_classes(cfg, cfg.MODEL.WEIGHTS)
     if comm.is_main_process():
-        write_json(predict_classes(cfg, cfg.MODEL.WEIGHTS), file)
+        write_json(predicted, _beside(cfg, _PREDICTED))
     comm.synchronize()
 
 
@@ -153,7 +153,8 @@ def evaluate_stages(cfg: CfgNode, stages: Sequence[str]) -> dict[str, dict]:
     for stage in stages:
         own = stage_config(cfg, stage)
         prepare(own, resume=False)
-        _predict(own)
+        if stage == stages[0]:
+            _predict(own)
         model = trained(own, stage)
         results[stage] = LocalisationTrainer.test(own, model).get("loc", {})
     return _finish(cfg, results)

@@ -204,6 +204,3 @@ def test_the_learning_rate_falls_when_the_error_does_not():
             hook.after_step()
             seen.append(round(optimizer.param_groups[0]["lr"], 6))
     assert seen == [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001]
-
-
-# The figures

@@ -34,8 +34,8 @@ def test_the_documentation_of_the_keys_is_up_to_date():
 
 def test_the_tables_of_results_are_their_data():
     module, results = script("write_results"), page("results.md")
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert (results, readme) == (module.text(results), module.text(readme)), "run python docs/write_results.py"
+    readme = module.README.read_text(encoding="utf-8")
+    assert (results, readme) == (module.text(module.RESULTS), module.text(module.README)), "run make docs"
     assert "<!-- transfer -->" in readme
     marks = re.findall(r"^<!-- (\w+) -->$", results, re.MULTILINE)
     names = {path.stem for path in module.DATA.glob("*.json") if not path.stem.startswith("bench_")}
@@ -45,6 +45,24 @@ def test_the_tables_of_results_are_their_data():
     row |= {"random": {"AP": [19.0, 21.0]}, "pretrained": {"AP": [31.0, 32.0]}, "pretraining_error": None}
     titles, body = module.transfer({"rows": [row]})
     assert "| " + " | ".join(body[0]) + " |" == cells and len(titles) == len(body[0])
+
+
+def test_a_picture_has_a_line_for_each_seed_of_each_start(tmp_path):
+    curves = {"pretrained": {"AP_by_iteration": [[[1, 2.0], [2, 3.0]]] * 2}, "random": {"AP_by_iteration": [[]]}}
+    script("write_results").draw_transfer([{"network": "resnet50", "head": "C4", **curves}], tmp_path / "curves.svg")
+    text = (tmp_path / "curves.svg").read_text()
+    assert text.count("stroke: #0072b2") >= 2 and "stroke: #d55e00" not in text
+
+
+def test_tables_of_claims_and_of_speed_say_what_their_data_say():
+    module = script("write_results")
+    row = {"claim": "wide wins", "source": "WRN", "error": "test", "networks": ["wide", "thin"]}
+    row |= {"errors": [[20.0, 21.0], [25.0]], "verdict": "shown"}
+    assert module.claims({"rows": [row]})[1] == [
+        ["wide wins", "WRN", "test", "`wide` 20.50 ± 0.71", "`thin` 25.00", "shown"]
+    ]
+    row = {"table": "wrn", "network": "thin", "seconds": 0.25, "ratio": 2.0, "paper": None}
+    assert module.speed({"rows": [row]})[1] == [["`speed:wrn`", "`thin`", "250", "2.00", "-"]]
 
 
 def test_every_tool_is_in_the_list_of_commands():
