@@ -87,8 +87,9 @@ def open_split(cfg: CfgNode, split: str) -> list[Picture]:
 def predict_classes(cfg: CfgNode, file: str) -> dict[str, list[int]]:
     """The likeliest classes of each validation image, by a classifier.
 
-    The classifier sees the whole images at TEST_SCALES (ResNet, appendix C: "dense"), and the central crops where there
-    are none. Each process of a distributed run classifies a share of the images.
+    The classifier sees the whole images at TEST_SCALES (ResNet, appendix C: "dense"); the central crops where there are
+    none, and where the classifier takes images of one size, as VGG does. Each process of a distributed run classifies a
+    share of the images.
 
     Args:
         cfg: config of a localisation run.
@@ -104,18 +105,19 @@ def predict_classes(cfg: CfgNode, file: str) -> dict[str, list[int]]:
         return {}
     c, weights = cfg.LOCALISATION, read_weights(file)
     columns = _columns(weights, tuple(c.CLASSES))
-    network = get_spec(weights.arch or c.ARCH).build(len(columns[1])).eval().to(cfg.MODEL.DEVICE)
+    spec = get_spec(weights.arch or c.ARCH)
+    network = spec.build(len(columns[1])).eval().to(cfg.MODEL.DEVICE)
     load_state(network, weights.state, weights.path)
     mean, std = (torch.tensor(v, device=cfg.MODEL.DEVICE).view(3, 1, 1) for v in columns[2:])
-    dense = Dense(c.TEST_SCALES, c.SIZE, {"antialias": True})
-    classify = dense if c.TEST_SCALES else lambda network, images: network(images)
+    dense = Dense(c.TEST_SCALES, c.SIZE, {"antialias": True}) if c.TEST_SCALES and spec.fully_convolutional else None
     pictures, predicted = open_split(cfg, "val"), {}
     for index in progress(InferenceSampler(len(pictures)), desc="classify", unit="img", leave=False):
         picture = pictures[index]
         image = read_pixels(picture.path)
-        if not c.TEST_SCALES:
+        if not dense:
             image = center_crop(resize_short(image, c.RESIZE)[0], [c.SIZE, c.SIZE])
-        scores = classify(network, ((image.to(mean.device) - mean) / std)[None])[0][columns[0]]
+        images = ((image.to(mean.device) - mean) / std)[None]
+        scores = (dense(network, images) if dense else network(images))[0][columns[0]]
         predicted[picture.image_id] = scores.topk(min(c.PREDICTED, len(c.CLASSES))).indices.tolist()
     return {key: classes for share in comm.gather(predicted) for key, classes in share.items()}
 
