@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,28 +225,31 @@ def _spread(errors: Sequence[float]) -> str:
 
 
 def draw(seeds: Sequence[int], output: Path, file: Path) -> None:
-    """Draws the test errors over the iterations, a panel for each claim, a line for each finished or begun run.
+    """Draws errors over the iterations, a panel for each claim: training errors as lines, test errors as points.
 
     Args:
-        seeds: seeds of the runs.
+        seeds: seeds of the runs, finished or begun.
         output: folder of all runs.
         file: the picture to write.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(CLAIMS), 3.6), layout="constrained")
-    for axes, claim in zip(figure.subplots(1, len(CLAIMS)), CLAIMS, strict=True):
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    panels = figure.subplots(2, -(-len(CLAIMS) // 2), squeeze=False).flat
+    for claim, axes in zip(CLAIMS, panels, strict=False):
         for colour, arch in zip(("tab:blue", "tab:red"), (claim.better, claim.other), strict=True):
             for number, seed in enumerate(seeds):
                 metrics = read_metrics(ShortRun(claim.config, arch, seed).folder(output) / "metrics.json")
-                points = [(i, m["val/top1_error"]) for i, m in metrics.items() if "val/top1_error" in m]
-                if points:
-                    axes.plot(*zip(*points, strict=True), color=colour, label=None if number else arch, linewidth=1)
-        axes.set(title=claim.words if len(claim.words) < 45 else f"{claim.words[:42]}…", xlabel="iteration")
-        axes.title.set_fontsize(9)
+                for key, style in (("train_error", "-"), ("val/top1_error", "o")):
+                    points = [(i, m[key]) for i, m in metrics.items() if key in m]
+                    label = arch if style == "o" and not number else None
+                    x, y = [i for i, _ in points], [error for _, error in points]
+                    axes.plot(x, y, style, color=colour, label=label, linewidth=1, markersize=4)
+        axes.set_title("\n".join(textwrap.wrap(claim.words, 48)), fontsize=9)
+        axes.set(xlabel="iteration", ylabel="error, %")
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=8)
-    figure.axes[0].set_ylabel("test error, %")
+        axes.legend(fontsize=8)
+    for axes in panels:  # those that no claim has taken
+        axes.set_axis_off()
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=100)
