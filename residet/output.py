@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -226,13 +226,26 @@ def lock_folder(folder: Path, name: str = "OUTPUT_DIR") -> None:
     _held[folder] = file
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A context in which this process has the lock of `folder`. Raises InputError if a run that still goes has it."""
+    lock_folder(folder)
+    try:
+        yield
+    finally:
+        _release(folder)
+
+
 def release_locks() -> None:
     """Gives the locks of this process back. A folder in which nothing else was written is removed."""
-    for folder, file in _held.items():
-        # Removed while still locked. A process that opened the file before gets the lock of a file without a name,
-        # which is no worse than none: it began when this run was at its end.
-        (folder / _LOCK).unlink(missing_ok=True)
-        file.close()
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-    _held.clear()
+    for folder in [*_held]:
+        _release(folder)
+
+
+def _release(folder: Path) -> None:
+    # Removed while still locked. A process that opened the file before gets the lock of a file without a name, which is
+    # no worse than none: it began when this run was at its end.
+    (folder / _LOCK).unlink(missing_ok=True)
+    _held.pop(folder).close()
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -13,7 +13,7 @@ from pathlib import Path
 from backbones.errors import InputError, ToldError
 from residet.cli.arguments import processes_of
 from residet.fingerprint import read_run
-from residet.output import files_of_run, is_resumable
+from residet.output import files_of_run, is_resumable, locked
 
 
 def command_of(tool: Path, processes: int) -> list[str]:
@@ -36,14 +36,15 @@ def finish(command: Callable[[Sequence[str]], Sequence[str]], folder: Path, dead
         whether the run is finished now.
 
     Raises:
-        InputError: the run failed.
+        InputError: the run failed, or another process is training in its folder.
     """
     done = folder / "results.json"
     if done.is_file():
         return True
     flags = ["--resume"] if _resumable(folder) else []
-    if not flags:
-        _forget_start(folder)
+    if not flags and folder.is_dir():
+        with locked(folder):  # another sweep may be training there, before its first checkpoint
+            _forget_start(folder)
     # A run that someone else stops by SIGTERM ends without an error and without results.
     return call(command(flags), deadline) and done.is_file()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import textwrap
 from collections.abc import Sequence
@@ -116,15 +117,17 @@ class ShortRun:
     def errors(self, output: Path) -> tuple[float, float] | None:
         """Test error and training error in %; None where the run is not finished.
 
-        The training error is the mean over the last tenth of the iterations, on augmented images.
+        The training error is the mean over the last tenth of the iterations, on augmented images; NaN without
+        metrics.json.
         """
         folder = self.folder(output)
         if not (folder / "results.json").is_file():
             return None
         metrics = read_metrics(folder / "metrics.json")
-        end = max(metrics)
-        last = [m["train_error"] for i, m in metrics.items() if "train_error" in m and i >= (1 - _LAST) * end]
-        return json.loads((folder / "results.json").read_text())["top1_error"], statistics.fmean(last)
+        start = (1 - _LAST) * max(metrics, default=0)
+        last = [m["train_error"] for i, m in metrics.items() if "train_error" in m and i >= start]
+        test_error = json.loads((folder / "results.json").read_text())["top1_error"]
+        return test_error, statistics.fmean(last) if last else math.nan
 
 
 def short_runs(seeds: Sequence[int]) -> list[ShortRun]:

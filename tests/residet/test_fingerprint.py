@@ -1,6 +1,8 @@
 """What a run is known by: another config, weights, data or code are noticed; place, device and workers are not."""
 
 import json
+import subprocess
+import sys
 
 from backbones.errors import InputError
 from backbones.weights.read import Weights
@@ -94,3 +96,23 @@ def test_the_metrics_of_a_run_of_ours_are_forgotten(run):
         (folder / "metrics.json").write_text("{}")
     assert not finish(lambda flags: ["true"] if not flags else ["false"], run, None)
     assert [p.parent.name for p in run.rglob("metrics.json")] == ["mine"]
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_metrics_of_a_run_that_another_process_trains_stay(run):
+    (run / "metrics.json").write_text("{}")
+    command = [sys.executable, "-c", HOLDER, str(run / "run.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another process is writing there"):
+            finish(lambda flags: ["true"], run, None)
+        holder.stdin.close()
+    assert (run / "metrics.json").read_text() == "{}"

@@ -1,6 +1,7 @@
 """The papers' claims in small: verdicts, and runs that go on."""
 
 import json
+import math
 import statistics
 
 from backbones.catalogue import get_spec
@@ -66,6 +67,9 @@ def test_the_table_has_means_and_both_kinds_of_error(tmp_path):
     run = ShortRun("cifar_resnet.yaml", "cifar_plain20", 0)
     # The last tenth of the iterations, 0 to 95, are 90, at the start, and 95.
     assert run.errors(tmp_path)[1] == pytest.approx((90.0 + 25.0) / 2)
+    (run.folder(tmp_path) / "metrics.json").rename(tmp_path / "away")
+    assert run.errors(tmp_path)[0] == 30.0 and math.isnan(run.errors(tmp_path)[1])
+    (tmp_path / "away").rename(run.folder(tmp_path) / "metrics.json")
     table = summary(measured([0, 1], tmp_path)).splitlines()
     assert len(table) == 2 + len(CLAIMS) + sum(claim.training for claim in CLAIMS)
     first = [ShortRun("cifar_resnet.yaml", "cifar_plain20", seed).errors(tmp_path)[0] for seed in (0, 1)]
