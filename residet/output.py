@@ -229,11 +229,13 @@ def lock_folder(folder: Path, name: str = "OUTPUT_DIR") -> None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """A context in which this process has the lock of `folder`. Raises InputError if a run that still goes has it."""
+    held = folder in _held
     lock_folder(folder)
     try:
         yield
     finally:
-        _release(folder)
+        if not held:
+            _release(folder)
 
 
 def release_locks() -> None:

@@ -197,17 +197,21 @@ def measured(seeds: Sequence[int], output: Path) -> list[dict]:
 
     Returns:
         [{"claim", "source", "error": "test" or "training", "networks": [the one that should be lower, the other],
-        "seeds": [[each finished seed], likewise], "errors": [[% of each of these seeds], likewise], "verdict"}].
+        "seeds": [[each seed whose error is known], likewise], "errors": [[% of each of these seeds], likewise],
+        "verdict"}].
     """
     found = {(r.arch, r.seed): r.errors(output) for r in short_runs(seeds)}
     rows = []
     for claim in CLAIMS:
         networks = [claim.better, claim.other]
         for kind, name in enumerate(("test", "training")[: 1 + claim.training]):
-            finished = [[seed for seed in seeds if found[arch, seed]] for arch in networks]
-            pair = [[found[arch, seed][kind] for seed in own] for arch, own in zip(networks, finished, strict=True)]
+            known = [
+                {seed: errors[kind] for seed in seeds if (errors := found[arch, seed]) and not math.isnan(errors[kind])}
+                for arch in networks
+            ]
+            pair = [[*of_seeds.values()] for of_seeds in known]
             row = {"claim": claim.words, "source": claim.source, "error": name, "networks": networks}
-            rows.append(row | {"seeds": finished, "errors": pair, "verdict": verdict(claim, *pair)})
+            rows.append(row | {"seeds": [[*of] for of in known], "errors": pair, "verdict": verdict(claim, *pair)})
     return rows
 
 

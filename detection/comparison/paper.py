@@ -47,17 +47,13 @@ class Cell:
     eval: str = ""
 
     @property
-    def command(self) -> str:
-        """The command that would fill the cell."""
-        if self.eval:
-            weights = f"{_recipe(self.eval).OUTPUT_DIR}/model_final.pth"
-            return f"tools/train_net.py --config-file {self.config} --eval-only --weights {weights}"
-        return _training(self.config)
-
-    @property
     def commands(self) -> list[str]:
-        """`command`, and before it the command that trains the weights that `command` tests."""
-        return [*([_training(self.eval)] if self.eval else []), self.command]
+        """The commands that would fill the cell, one after the other."""
+        if not self.eval:
+            return [_training(self.config)]
+        weights = f"{_recipe(self.eval).OUTPUT_DIR}/model_final.pth"
+        test = f"tools/train_net.py --config-file {self.config} --eval-only --weights {weights}"
+        return [_training(self.eval), test]
 
     def ours(self, runs: Sequence[FinishedRun]) -> float | None:
         """The figure of the first run that has the recipe's config; None without such a run."""

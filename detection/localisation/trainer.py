@@ -186,7 +186,7 @@ def train_stages(cfg: CfgNode, stages: Sequence[str], *, resume: bool) -> dict[s
         raise InputError(
             f"OUTPUT_DIR: {cfg.OUTPUT_DIR} holds the stage {begun[0]} of another run; give --resume or another folder"
         )
-    results = {}
+    results, predicted = {}, False
     for stage in stages:
         own = stage_config(cfg, stage)
         folder, done = Path(own.OUTPUT_DIR), Path(own.OUTPUT_DIR, "results.json")
@@ -198,7 +198,9 @@ def train_stages(cfg: CfgNode, stages: Sequence[str], *, resume: bool) -> dict[s
             write_config(own)
         for line in plan.lines:
             log.info("%s", line)
-        _predict(own)
+        if not predicted:
+            _predict(own)
+            predicted = True
         if stage == "rcnn":
             propose(own)
         trainer = LocalisationTrainer(plan)

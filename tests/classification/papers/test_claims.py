@@ -69,6 +69,8 @@ def test_the_table_has_means_and_both_kinds_of_error(tmp_path):
     assert run.errors(tmp_path)[1] == pytest.approx((90.0 + 25.0) / 2)
     (run.folder(tmp_path) / "metrics.json").rename(tmp_path / "away")
     assert run.errors(tmp_path)[0] == 30.0 and math.isnan(run.errors(tmp_path)[1])
+    training = next(row for row in measured([0, 1], tmp_path) if row["error"] == "training")
+    assert training["seeds"] == [[1], [0, 1]] and training["verdict"] != "no verdict"
     (tmp_path / "away").rename(run.folder(tmp_path) / "metrics.json")
     table = summary(measured([0, 1], tmp_path)).splitlines()
     assert len(table) == 2 + len(CLAIMS) + sum(claim.training for claim in CLAIMS)
