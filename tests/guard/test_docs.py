@@ -47,11 +47,14 @@ def test_the_tables_of_results_are_their_data():
     assert "| " + " | ".join(body[0]) + " |" == cells and len(titles) == len(body[0])
 
 
-def test_a_picture_has_a_line_for_each_seed_of_each_start(tmp_path):
-    curves = {"pretrained": {"AP_by_iteration": [[[1, 2.0], [2, 3.0]]] * 2}, "random": {"AP_by_iteration": [[]]}}
-    script("write_results").draw_transfer([{"network": "resnet50", "head": "C4", **curves}], tmp_path / "curves.svg")
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_picture_has_a_line_for_each_seed_of_each_start(tmp_path, seeds):
+    runs = {"pretrained": [[[1, 2.0], [2, 3.0]]] * seeds, "random": [[]]}
+    row = {"network": "resnet50", "head": "C4"} | {start: {"AP_by_iteration": curves} for start, curves in runs.items()}
+    script("write_results").draw_transfer([row], tmp_path / "curves.svg")
     text = (tmp_path / "curves.svg").read_text()
-    assert text.count("stroke: #0072b2") >= 2 and "stroke: #d55e00" not in text
+    line = r'<path d="[^"]*" clip-path="[^"]*" style="fill: none; stroke: '
+    assert len(re.findall(line + "#0072b2", text)) == seeds and not re.findall(line + "#d55e00", text)
 
 
 def test_tables_of_claims_and_of_speed_say_what_their_data_say():
